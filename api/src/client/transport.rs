@@ -1,0 +1,134 @@
+//! Requests and answers.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::client::Error;
+use crate::problem::Problem;
+
+/// How long a connection may take to be made. On a local network it takes milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one answer that is not a stream may take; the server gives up earlier.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// More than the largest list that the server sends in one piece.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// `http://HOST:PORT`.
+    pub server: String,
+    pub token: String,
+}
+
+/// A cheap-clone client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+}
+
+impl Client {
+    /// Errors: a server that is no `http://` URL.
+    pub fn new(options: ClientOptions) -> Result<Self, Error> {
+        // Both an installed provider and one that is installed twice are fine: it is the same one.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let not_url = |why: &str| {
+            let server = &options.server;
+            Error::Options(format!("failed to use the server {server:?}: {why} (hint: write http://HOST:PORT)"))
+        };
+        let base = Url::parse(&options.server).map_err(|error| not_url(&error.to_string()))?;
+        if !["http", "https"].contains(&base.scheme()) || base.host_str().is_none() {
+            return Err(not_url("it is not an http URL"));
+        }
+        if options.token.bytes().any(|b| !b.is_ascii_graphic()) {
+            return Err(Error::Options("failed to use the token: it has a character that no token has".to_owned()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .build()
+            .map_err(|error| Error::Options(format!("failed to make an HTTP client: {}", chain(&error))))?;
+        Ok(Self { http, base, token: options.token })
+    }
+
+    /// `http://HOST:PORT`.
+    pub fn server(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        match self.token.is_empty() {
+            true => request,
+            false => request.bearer_auth(&self.token),
+        }
+    }
+
+    /// Sends a request and reads its JSON answer.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
+        let body = self.body(response).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::NotSkiff { server: self.server(), why: error.to_string() })
+    }
+
+    /// Sends a request; an answer that is not a success becomes an error.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|error| self.failure(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = self.body(response).await?;
+        Err(self.problem(status, &body))
+    }
+
+    fn problem(&self, status: StatusCode, body: &[u8]) -> Error {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => Error::Problem(problem),
+            Err(_) => Error::NotSkiff { server: self.server(), why: format!("it answered {status}") },
+        }
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| self.failure(&error))? {
+            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+                let why = format!("it is larger than {ANSWER_BYTES_MAX} bytes");
+                return Err(Error::Broken { server: self.server(), why });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    pub(crate) fn failure(&self, error: &reqwest::Error) -> Error {
+        let (server, why) = (self.server(), chain(error));
+        match error.is_connect() {
+            true => Error::Unreachable { server, why },
+            false if error.is_timeout() => Error::Broken { server, why: "it took too long".to_owned() },
+            false => Error::Broken { server, why },
+        }
+    }
+}
+
+/// The innermost cause says what happened; what stands around it repeats the URL.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,21 @@
+//! The language shared by all of Skiff: what is stored, exchanged and printed. It is at the bottom of the house: every
+//! other crate uses it, and it uses none.
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod digest;
+pub mod id;
+pub mod image;
+pub mod manifest;
+pub mod nearest;
+pub mod problem;
+pub mod quantity;
+pub mod resource;
+pub mod validate;
+pub mod wire;
+
+pub use digest::Digest;
+pub use id::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
+pub use image::ImageRef;
+pub use problem::{Code, Problem};
+pub use resource::Kind;

@@ -1,0 +1,115 @@
+//! The kinds of objects, and the names that people and paths use for them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Kind {
+    Namespace,
+    Service,
+    Node,
+    Revision,
+    Replica,
+    Event,
+}
+
+/// A kind that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kind {text:?}{}", hint.map(|kind| format!(" (hint: did you mean {kind}?)")).unwrap_or_default())]
+pub struct UnknownKind {
+    pub text: String,
+    pub hint: Option<Kind>,
+}
+
+impl Kind {
+    /// Every kind, in the order in which a set of them is applied: what others need comes first.
+    pub const ALL: [Self; 6] = [Self::Namespace, Self::Node, Self::Service, Self::Revision, Self::Replica, Self::Event];
+
+    /// The kinds that people write; controllers write the others.
+    pub const WRITABLE: [Self; 2] = [Self::Namespace, Self::Service];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::Node => "Node",
+            Self::Revision => "Revision",
+            Self::Replica => "Replica",
+            Self::Event => "Event",
+        }
+    }
+
+    /// The name in paths and in `skiff get`.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::Service => "services",
+            Self::Node => "nodes",
+            Self::Revision => "revisions",
+            Self::Replica => "replicas",
+            Self::Event => "events",
+        }
+    }
+
+    fn short(self) -> &'static str {
+        match self {
+            Self::Namespace => "ns",
+            Self::Service => "svc",
+            Self::Node => "no",
+            Self::Revision => "rev",
+            Self::Replica => "rep",
+            Self::Event => "ev",
+        }
+    }
+
+    /// The name in messages and in `-o name`: `service/cart`.
+    pub fn singular(self) -> &'static str {
+        &self.plural()[..self.plural().len() - 1]
+    }
+
+    pub fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node)
+    }
+
+    pub fn is_writable(self) -> bool {
+        Self::WRITABLE.contains(&self)
+    }
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    /// Reads a kind in any of its forms, in any case: `Service`, `services`, `svc`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_lowercase();
+        let is = |kind: &Self| [kind.singular(), kind.plural(), kind.short()].contains(&lower.as_str());
+        Self::ALL.into_iter().find(is).ok_or_else(|| UnknownKind {
+            text: text.chars().take(60).collect(),
+            hint: crate::nearest::nearest(&lower, Self::ALL.map(Self::singular))
+                .and_then(|name| Self::ALL.into_iter().find(|kind| kind.singular() == name)),
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read() {
+        for text in ["Service", "service", "services", "svc", "SERVICES"] {
+            assert_eq!(text.parse(), Ok(Kind::Service));
+        }
+        assert_eq!("servcie".parse::<Kind>().unwrap_err().hint, Some(Kind::Service));
+    }
+}

@@ -1,0 +1,28 @@
+//! The resources of the API: what is stored, listed, watched and applied.
+//!
+//! On the wire an object is an envelope of `apiVersion`, `kind`, `metadata`, `spec` and `status`, shaped as Kubernetes
+//! shapes it. These types are what machines keep and exchange: readers ignore fields that they do not know, so that a
+//! version talks to its neighbour. Strictness towards people is [`crate::manifest`]'s.
+
+mod event;
+mod kind;
+mod meta;
+mod namespace;
+mod node;
+mod object;
+mod replica;
+mod revision;
+mod selector;
+mod service;
+
+pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
+pub use kind::{Kind, UnknownKind};
+pub use meta::{Metadata, Owner};
+pub use namespace::{DEFAULT_NAMESPACE, Namespace, NamespaceSpec, NamespaceStatus, RESERVED_NAMESPACES};
+pub use node::{EngineReport, Liveness, Node, NodeSpec, NodeStatus, Resources};
+pub use object::{API_VERSION, Object, Spec};
+pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
+pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
+pub use selector::{InvalidSelector, Selector};
+pub(crate) use selector::{is_label_key, is_label_value};
+pub use service::{Condition, Http, HttpTimeout, InstanceLimits, Route, Service, ServiceSpec, ServiceStatus};

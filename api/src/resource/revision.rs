@@ -1,0 +1,47 @@
+//! Revisions: immutable snapshots of what a service's replicas are made from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Name;
+use crate::image::ImageRef;
+use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, Resources, Spec};
+
+pub type Revision = Object<RevisionSpec>;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RevisionSpec {
+    pub service: Name,
+    /// From 1, one higher for each change of the template.
+    pub number: u64,
+    pub template: Template,
+}
+
+/// Everything that a node needs to run a replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Always with a digest.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    pub image: ImageRef,
+    #[serde(default)]
+    pub timeout: HttpTimeout,
+    pub in_flight: u32,
+    pub resources: Resources,
+    #[serde(default)]
+    pub instance: InstanceLimits,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RevisionStatus {}
+
+impl Spec for RevisionSpec {
+    const KIND: Kind = Kind::Revision;
+    type Status = RevisionStatus;
+}

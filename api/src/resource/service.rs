@@ -1,0 +1,218 @@
+//! Services: workloads that are kept running.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::RevisionName;
+use crate::image::ImageRef;
+use crate::quantity::{Bytes, Span, Timeout};
+use crate::resource::{Kind, Object, Resources, Spec, Template};
+
+pub type Service = Object<ServiceSpec>;
+
+/// What a service should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// What to run. Stored with the digest that its tag had when it was applied.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    pub image: ImageRef,
+    /// How many replicas to keep. Default 1.
+    #[serde(default = "one")]
+    pub replicas: u32,
+    #[serde(default)]
+    pub http: Http,
+    /// What placement reserves on a node for each replica. Default 2Mi and 5m.
+    #[serde(default = "Resources::small")]
+    pub resources: Resources,
+    /// The limits of one sandbox.
+    #[serde(default)]
+    pub instance: InstanceLimits,
+    /// Environment variables of the component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+impl ServiceSpec {
+    /// A service that runs `image`, with every default.
+    pub fn new(image: ImageRef) -> Self {
+        Self {
+            image,
+            replicas: one(),
+            http: Http::default(),
+            resources: Resources::small(),
+            instance: InstanceLimits::default(),
+            env: BTreeMap::new(),
+        }
+    }
+
+    /// The part of the spec that a replica is made from: a change of it makes a new revision.
+    pub fn template(&self) -> Template {
+        Template {
+            image: self.image.clone(),
+            timeout: self.http.timeout.clone(),
+            in_flight: self.http.in_flight,
+            resources: self.resources,
+            instance: self.instance.clone(),
+            env: self.env.clone(),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How a service is reached over HTTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Http {
+    /// Where the gateway finds it. Default: host `NAME.NAMESPACE.localhost`, every path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    #[serde(default)]
+    pub timeout: HttpTimeout,
+    /// Requests at once per replica; more wait in a queue of the same length. Default 64.
+    #[serde(default = "Http::default_in_flight")]
+    pub in_flight: u32,
+}
+
+impl Http {
+    fn default_in_flight() -> u32 {
+        64
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { routes: Vec::new(), timeout: HttpTimeout::default(), in_flight: Self::default_in_flight() }
+    }
+}
+
+/// How long a request may take, from the gateway's point of view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct HttpTimeout {
+    /// From the whole request head to the response head. Default 5s.
+    #[serde(default = "HttpTimeout::default_first_byte")]
+    pub first_byte: Timeout,
+    /// Between two pieces of the response body. Default 30s.
+    #[serde(default = "HttpTimeout::default_idle")]
+    pub idle: Timeout,
+    /// From the request head to the end of the response. Default none.
+    #[serde(default = "HttpTimeout::default_total")]
+    pub total: Timeout,
+}
+
+impl HttpTimeout {
+    fn default_first_byte() -> Timeout {
+        Timeout::After(Span::from_secs(5))
+    }
+
+    fn default_idle() -> Timeout {
+        Timeout::After(Span::from_secs(30))
+    }
+
+    fn default_total() -> Timeout {
+        Timeout::None
+    }
+}
+
+impl Default for HttpTimeout {
+    fn default() -> Self {
+        Self { first_byte: Self::default_first_byte(), idle: Self::default_idle(), total: Self::default_total() }
+    }
+}
+
+/// A host and a path prefix that lead to a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Route {
+    /// The host name, without a port, in lower case. Default: any host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A path prefix that matches whole segments. Default `/`.
+    #[serde(default = "Route::root")]
+    pub path: String,
+}
+
+impl Route {
+    fn root() -> String {
+        "/".to_owned()
+    }
+}
+
+/// The limits of one sandbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct InstanceLimits {
+    /// The sum of an instance's linear memories and tables. Default 64Mi.
+    #[serde(default = "InstanceLimits::default_memory")]
+    pub memory: Bytes,
+}
+
+impl InstanceLimits {
+    fn default_memory() -> Bytes {
+        Bytes::mebi(64)
+    }
+}
+
+impl Default for InstanceLimits {
+    fn default() -> Self {
+        Self { memory: Self::default_memory() }
+    }
+}
+
+/// What is known of a service.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// The generation that the controllers have seen.
+    pub observed_generation: u64,
+    /// Replicas that exist.
+    pub replicas: u32,
+    /// Replicas of the newest revision.
+    pub updated: u32,
+    /// Replicas that answer requests.
+    pub ready: u32,
+    /// The newest revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+impl ServiceStatus {
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.name == name)
+    }
+}
+
+/// One aspect of an object's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Ready`: as many replicas of the newest revision answer as are wanted.
+    #[serde(rename = "type")]
+    pub name: String,
+    pub status: bool,
+    /// One word for programs.
+    pub reason: String,
+    /// One sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub since: Timestamp,
+}
+
+impl Spec for ServiceSpec {
+    const KIND: Kind = Kind::Service;
+    type Status = ServiceStatus;
+}

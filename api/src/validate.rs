@@ -1,0 +1,244 @@
+//! What the types alone cannot say about an object: ranges, names, and fields that must agree.
+//!
+//! Pure, and shared by the manifest reader (which adds line and column) and the API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::quantity::{Bytes, MilliCpu, Timeout};
+use crate::resource::{Metadata, Namespace, RESERVED_NAMESPACES, Route, Service, ServiceSpec};
+
+/// Far above any service, far below what would hurt the store.
+const REPLICAS_MAX: u32 = 10_000;
+/// As many requests at once as a node's pool has places for.
+const IN_FLIGHT_MAX: u32 = 10_000;
+/// A component's smallest useful memory: the shadow stack and a page.
+const INSTANCE_MEMORY_MIN: Bytes = Bytes::kibi(64);
+/// The address space of a 32-bit memory.
+const INSTANCE_MEMORY_MAX: Bytes = Bytes::mebi(4096);
+/// A transaction of the store takes 128 operations, and a write may replace every route by another.
+const ROUTES_MAX: usize = 60;
+/// Host and path together are a key of the store, which has 1,024 bytes at most.
+const PATH_BYTES_MAX: usize = 512;
+/// DNS's limit on a host name.
+const HOST_BYTES_MAX: usize = 253;
+/// All of a service's environment, so that a desired set stays small enough to send.
+const ENV_BYTES_MAX: usize = 64 << 10;
+
+/// Something that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field's path in the spec (`http.routes[0].path`), or `metadata.` and its path there.
+    pub field: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    fn new(field: impl Into<String>, message: impl Into<String>, hint: &str) -> Self {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        Self { field: field.into(), message: message.into(), hint }
+    }
+}
+
+/// Everything that is wrong with a service, in the order of its fields.
+pub fn service(service: &Service) -> Vec<Fault> {
+    let mut faults = metadata(&service.metadata);
+    faults.extend(spec(&service.spec));
+    faults
+}
+
+/// Everything that is wrong with a namespace.
+pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
+    let mut faults = metadata(&namespace.metadata);
+    let name = namespace.metadata.name.as_str();
+    if RESERVED_NAMESPACES.contains(&name) {
+        let hint = "its internal host names would read as a cloud's metadata service; choose another name";
+        faults.push(Fault::new("metadata.name", format!("the namespace {name:?} is reserved"), hint));
+    }
+    faults
+}
+
+fn metadata(metadata: &Metadata) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Err(error) = metadata.name.parse::<crate::id::Name>() {
+        faults.push(Fault::new("metadata.name", error.to_string(), ""));
+    }
+    for (key, value) in &metadata.labels {
+        if !crate::resource::is_label_key(key) {
+            let hint = "a key is [PREFIX/]NAME of letters, digits, '-', '_' and '.'";
+            faults.push(Fault::new("metadata.labels", format!("{} is not a label's key", quoted(key)), hint));
+        } else if !crate::resource::is_label_value(value) {
+            let hint = "up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+            let field = format!("metadata.labels.{key}");
+            faults.push(Fault::new(field, format!("{} is not a label's value", quoted(value)), hint));
+        }
+    }
+    for key in metadata.annotations.keys().filter(|key| !crate::resource::is_label_key(key)) {
+        let hint = "a key is [PREFIX/]NAME of letters, digits, '-', '_' and '.'";
+        faults.push(Fault::new("metadata.annotations", format!("{} is not an annotation's key", quoted(key)), hint));
+    }
+    faults
+}
+
+fn spec(spec: &ServiceSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if spec.replicas > REPLICAS_MAX {
+        let message = format!("{} replicas are more than the {REPLICAS_MAX} that a service may have", spec.replicas);
+        faults.push(Fault::new("replicas", message, ""));
+    }
+    routes(&spec.http.routes, &mut faults);
+    let timeout = &spec.http.timeout;
+    for (name, value) in [("firstByte", timeout.first_byte), ("idle", timeout.idle), ("total", timeout.total)] {
+        if matches!(value, Timeout::After(span) if span.as_ms() == 0) {
+            let hint = "write a span above zero, or `none` for no limit";
+            faults.push(Fault::new(format!("http.timeout.{name}"), "a timeout of zero would end every request", hint));
+        }
+    }
+    if !(1..=IN_FLIGHT_MAX).contains(&spec.http.in_flight) {
+        let message = format!("{} is not between 1 and {IN_FLIGHT_MAX}", spec.http.in_flight);
+        faults.push(Fault::new("http.inFlight", message, ""));
+    }
+    if !(INSTANCE_MEMORY_MIN..=INSTANCE_MEMORY_MAX).contains(&spec.instance.memory) {
+        let message =
+            format!("{} is not between {INSTANCE_MEMORY_MIN} and {INSTANCE_MEMORY_MAX}", spec.instance.memory);
+        faults.push(Fault::new("instance.memory", message, ""));
+    }
+    // Sums over all replicas of a node must not overflow.
+    if spec.resources.memory > Bytes(1 << 50) {
+        faults.push(Fault::new(
+            "resources.memory",
+            format!("{} is more than any machine has", spec.resources.memory),
+            "",
+        ));
+    }
+    if spec.resources.cpu > MilliCpu(1_000_000_000) {
+        faults.push(Fault::new("resources.cpu", format!("{} is more than any machine has", spec.resources.cpu), ""));
+    }
+    env(&spec.env, &mut faults);
+    faults
+}
+
+fn routes(routes: &[Route], faults: &mut Vec<Fault>) {
+    if routes.len() > ROUTES_MAX {
+        let message = format!("{} routes are more than the {ROUTES_MAX} that a service may have", routes.len());
+        faults.push(Fault::new("http.routes", message, ""));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, route) in routes.iter().enumerate() {
+        if let Some(host) = &route.host
+            && !is_host(host)
+        {
+            let hint = "write a host name in lower case, without a scheme or port, such as shop.example.com";
+            let message = format!("{} is not a host name", quoted(host));
+            faults.push(Fault::new(format!("http.routes[{i}].host"), message, hint));
+        }
+        if let Some(why) = path_fault(&route.path) {
+            let hint = "a path starts with '/', such as /cart, and matches whole segments";
+            let message = format!("{} is not a path to route by: {why}", quoted(&route.path));
+            faults.push(Fault::new(format!("http.routes[{i}].path"), message, hint));
+        }
+        if !seen.insert((&route.host, route.path.trim_end_matches('/'))) {
+            let message = format!("the route {} is there twice", shown(route));
+            faults.push(Fault::new(format!("http.routes[{i}]"), message, "remove one of the two"));
+        }
+    }
+}
+
+fn shown(route: &Route) -> String {
+    format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path)
+}
+
+fn is_host(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.len() <= HOST_BYTES_MAX && host.split('.').all(label)
+}
+
+fn path_fault(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') {
+        return Some("it does not start with '/'");
+    }
+    if path.len() > PATH_BYTES_MAX {
+        return Some("it is too long");
+    }
+    if path.contains("//") {
+        return Some("it has an empty segment");
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Some("it has a '.' or '..' segment");
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b);
+    match path.bytes().all(allowed) {
+        true => None,
+        false => Some("it has a character that a path cannot have unescaped"),
+    }
+}
+
+fn env(env: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
+    for (key, value) in env {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let starts_well = key.bytes().next().is_some_and(|b| is_word(b) && !b.is_ascii_digit());
+        if !starts_well || !key.bytes().all(is_word) {
+            let hint = "letters, digits and '_', not starting with a digit";
+            faults.push(Fault::new("env", format!("{} is not a variable's name", quoted(key)), hint));
+        } else if value.contains('\0') {
+            faults.push(Fault::new(format!("env.{key}"), "the value has a NUL character", ""));
+        }
+    }
+    let bytes: usize = env.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > ENV_BYTES_MAX {
+        let message = format!("{bytes} bytes of names and values are more than the {ENV_BYTES_MAX} that are allowed");
+        faults.push(Fault::new("env", message, ""));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", text.chars().take(80).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(change: impl FnOnce(&mut Service)) -> Vec<String> {
+        let metadata = Metadata::new("default".parse().ok(), "cart");
+        let mut object = Service::new(metadata, ServiceSpec::new("cart".parse().unwrap()));
+        change(&mut object);
+        service(&object).into_iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect()
+    }
+
+    fn route(host: Option<&str>, path: &str) -> Route {
+        Route { host: host.map(str::to_owned), path: path.to_owned() }
+    }
+
+    #[test]
+    fn a_plain_service_is_fine() {
+        assert!(faults(|_| ()).is_empty());
+    }
+
+    #[test]
+    fn routes_are_checked() {
+        for bad in ["", "cart", "//", "/a//b", "/a/../b", "/a?b", "/a b", "/%2e"] {
+            assert_eq!(faults(|s| s.spec.http.routes = vec![route(None, bad)]).len(), 1, "{bad}");
+        }
+        for bad in ["", "Shop.example.com", "http://a", "a:80", "a..b", "-a"] {
+            assert_eq!(faults(|s| s.spec.http.routes = vec![route(Some(bad), "/")]).len(), 1, "{bad}");
+        }
+        let twice = faults(|s| s.spec.http.routes = vec![route(None, "/a"), route(None, "/a/")]);
+        assert_eq!(twice, ["http.routes[1]: the route */a/ is there twice"]);
+    }
+
+    #[test]
+    fn ranges_are_checked() {
+        assert_eq!(faults(|s| s.spec.replicas = 10_001).len(), 1);
+        assert_eq!(faults(|s| s.spec.http.in_flight = 0).len(), 1);
+        assert_eq!(faults(|s| s.spec.instance.memory = Bytes(1)).len(), 1);
+        assert_eq!(faults(|s| s.spec.http.timeout.idle = "0s".parse().unwrap()).len(), 1);
+        assert_eq!(faults(|s| drop(s.spec.env.insert("1A".into(), String::new()))).len(), 1);
+        assert_eq!(faults(|s| drop(s.metadata.labels.insert("a b".into(), String::new()))).len(), 1);
+    }
+}

@@ -1,0 +1,17 @@
+//! What the control plane and a node say to each other over the link.
+//!
+//! A node dials out and says [`FromNode::Hello`]; the control plane answers with the node's whole desired set and routes,
+//! then with what changed. Everything sent to a node carries a [`Fence`]: a node refuses an older one, so that a control
+//! plane that was replaced or restored cannot undo what its successor ordered. A delta names the fence it builds on; a
+//! node that holds another one asks for the whole set again ([`FromNode::Resync`]).
+
+mod fence;
+mod from_node;
+mod to_node;
+
+pub use fence::{Base, Fence};
+pub use from_node::{FromNode, Hello, LogLine, NodeEvent, Observed, Stream};
+pub use to_node::{Assignment, Desired, LogQuery, Routes, ServiceRoutes, ToNode};
+
+/// The version of these messages.
+pub const PROTOCOL: u32 = 1;

@@ -1,0 +1,79 @@
+//! Control plane to node.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Name, ReplicaKey, RevisionName, ServiceKey, Uid};
+use crate::resource::{Route, Template};
+use crate::wire::{Base, Fence};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToNode {
+    Desired(Desired),
+    Routes(Routes),
+    /// Answered by [`super::FromNode::Logs`] with the same id, until [`super::FromNode::LogsEnd`].
+    Logs {
+        id: u64,
+        query: LogQuery,
+    },
+    /// Nobody reads the answer to that query any more.
+    CancelLogs {
+        id: u64,
+    },
+}
+
+/// What the node should run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Desired {
+    pub fence: Fence,
+    pub base: Base,
+    pub upsert: Vec<Assignment>,
+    pub remove: Vec<ReplicaKey>,
+}
+
+/// One replica for the node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub replica: ReplicaKey,
+    pub uid: Uid,
+    pub service: Name,
+    pub revision: RevisionName,
+    /// Shared by the replicas of a revision.
+    pub template: Arc<Template>,
+}
+
+impl Assignment {
+    pub fn service_key(&self) -> ServiceKey {
+        ServiceKey { namespace: self.replica.namespace.clone(), name: self.service.clone() }
+    }
+}
+
+/// What the node's gateway should answer for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Routes {
+    pub fence: Fence,
+    pub base: Base,
+    pub upsert: Vec<ServiceRoutes>,
+    pub remove: Vec<ServiceKey>,
+}
+
+/// Where one service is found. Never empty: a service without routes of its own has its default host here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRoutes {
+    pub service: ServiceKey,
+    pub routes: Vec<Route>,
+}
+
+/// Which lines of which replica's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogQuery {
+    pub replica: ReplicaKey,
+    /// Only the last so many of the stored lines.
+    pub tail: Option<u64>,
+    /// Only lines from then on.
+    pub since: Option<Timestamp>,
+    /// Go on with new lines as they come.
+    pub follow: bool,
+}

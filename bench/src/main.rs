@@ -1,0 +1,73 @@
+//! What produces every figure that the README quotes; `cargo xtask bench NAME` builds and runs it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`startup`] | from an empty folder to the first answer, and what an idle cluster takes |
+//! | [`throughput`] | requests a second, beside peers |
+//! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
+//! | [`peer`] | what Skiff is compared with |
+//! | [`load`] | the load generator: every answer is checked |
+//! | [`process`] | what a process and its children take, from `/proc` |
+//! | [`stats`] | medians |
+//! | [`report`] | tables in markdown, and a line for programs |
+//!
+//! Progress goes to standard error, results to standard output. A missed bar is exit status 1, after the result.
+
+mod cluster;
+mod load;
+mod peer;
+mod process;
+mod report;
+mod startup;
+mod stats;
+mod throughput;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+// As `skiff` has it: the comparison shall not be one of allocators.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "skiff-bench", about)]
+enum Bench {
+    /// From an empty folder to the first answer, then what the idle cluster takes
+    Startup(startup::Options),
+    /// Requests a second through the gateway, beside a native server
+    Throughput(throughput::Options),
+    /// The native server
+    #[command(hide = true)]
+    Native,
+}
+
+/// What every benchmark runs.
+#[derive(Debug, Clone, clap::Args)]
+struct Subject {
+    /// The release build of skiff
+    #[arg(long, value_name = "FILE")]
+    skiff: PathBuf,
+    /// The folder of the guests' .wasm files
+    #[arg(long, value_name = "DIR")]
+    guests: PathBuf,
+    /// The manifest of the hello example
+    #[arg(long, value_name = "FILE")]
+    manifest: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let result = match Bench::parse() {
+        Bench::Startup(options) => startup::run(&options),
+        Bench::Throughput(options) => throughput::run(&options),
+        Bench::Native => peer::serve(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What Skiff is compared with: a native server on the same machine, in the same run, that gives the same answer.
+//!
+//! It is axum with its defaults, a multi-threaded runtime and Skiff's allocator, in a process of its own: what a service
+//! costs with no sandbox, no gateway and no limits around it. No orchestrator can reach it; the ratio says what those cost.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+
+/// A running native server; dropping it stops it.
+pub(crate) struct Native {
+    process: Child,
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+}
+
+impl Native {
+    pub(crate) fn start() -> Result<Self> {
+        let program = std::env::current_exe().context("failed to find this program's file")?;
+        let mut command = Command::new(program);
+        // It ends with its standard input, so it does not outlive this process, however that ends.
+        command.arg("native").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let process = command.spawn().context("failed to start the native server")?;
+        let mut native = Self { process, address: String::new() };
+        let output = native.process.stdout.take().context("failed to read the native server's address")?;
+        BufReader::new(output).read_line(&mut native.address).context("failed to read the native server's address")?;
+        native.address.truncate(native.address.trim_end().len());
+        Ok(native)
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // Wait closes its standard input.
+        let _ = self.process.wait();
+    }
+}
+
+/// The native server's whole life: prints its address, answers until standard input ends.
+pub(crate) fn serve() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("failed to start the native server")?;
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).context("failed to listen")?;
+    let address = listener.local_addr().context("failed to listen")?;
+    runtime.spawn(async move {
+        // The type and the bytes of the hello example.
+        let app = axum::Router::new().route("/", get(async || "Hello from Skiff!\n"));
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        axum::serve(listener, app).await
+    });
+    writeln!(io::stdout(), "{address}").context("failed to print the address")?;
+    io::copy(&mut io::stdin(), &mut io::sink()).context("failed to wait for the end")?;
+    runtime.shutdown_background();
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use skiff_api::quantity::Span;
+use skiff_api::{ImageRef, Kind, Name};
+
+/// Microservices as WebAssembly components, on one machine or a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "skiff", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const AFTER_HELP: &str = "Start with `skiff up`, then `skiff push hello hello.wasm` and `skiff run hello`.\n\
+Exit codes: 0 done, 1 diff found differences, 2 usage, 3 not found, 4 invalid input, 5 conflict, 6 unauthorized,\n\
+7 unreachable, 8 not ready in time, 9 address or data folder in use, 10 disk full, 70 internal error.";
+
+/// Which control plane; without these, the one that `skiff up` wrote into the context.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct ServerArgs {
+    /// The control plane, http://HOST:PORT
+    #[arg(long, global = true, env = "SKIFF_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// The token to show it
+    #[arg(long, global = true, env = "SKIFF_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Which namespace.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct NamespaceArgs {
+    /// The namespace
+    #[arg(short, long, default_value = skiff_api::resource::DEFAULT_NAMESPACE)]
+    pub namespace: Name,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a whole cluster in this process: control plane, registry and node
+    Up(UpArgs),
+    /// Push a component or a core wasip1 module to the cluster's registry
+    Push(PushArgs),
+    /// Make a service that runs an image
+    Run(RunArgs),
+    /// Create or change objects as manifests say
+    Apply(ApplyArgs),
+    /// Show what apply would change
+    Diff(DiffArgs),
+    /// List objects, or show one
+    Get(GetArgs),
+    /// Show everything about an object, with its events
+    Describe(DescribeArgs),
+    /// Change how many replicas a service has
+    Scale(ScaleArgs),
+    /// Print what a service or replica wrote
+    Logs(LogsArgs),
+    /// Delete objects
+    Delete(DeleteArgs),
+    /// Tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    /// Print this program's version, and the control plane's if there is one
+    Version,
+    #[command(name = skiff_host::compile::VERB, hide = true, disable_help_flag = true)]
+    CompileComponent(CompileArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct UpArgs {
+    /// Where everything is kept [default: skiff in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the API and the registry listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+    /// Where services answer; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub gateway: SocketAddr,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct PushArgs {
+    /// NAME or NAME:TAG; a name of one part is put under the namespace
+    pub image: ImageRef,
+    /// The .wasm file
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RunArgs {
+    /// The image to run
+    pub image: ImageRef,
+    /// The service's name [default: the last part of the image's]
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// How many replicas
+    #[arg(long, default_value_t = 1)]
+    pub replicas: u32,
+    /// Route this path prefix to it
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Route this host to it
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Set a variable, KEY=VALUE; may be repeated
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// How long to wait until it answers
+    #[arg(long, default_value = "60s")]
+    pub timeout: Span,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct FileArgs {
+    /// A manifest, a folder of them, or - for standard input; may be repeated
+    #[arg(short, long = "file", value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Check everything and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait until every service is ready
+    #[arg(long)]
+    pub wait: bool,
+    /// How long --wait waits
+    #[arg(long, default_value = "60s")]
+    pub timeout: Span,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    pub files: FileArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct GetArgs {
+    /// services, replicas, revisions, nodes, namespaces or events
+    pub kind: Kind,
+    /// Only this one
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Of every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only those with these labels: KEY=VALUE, KEY!=VALUE, KEY, !KEY, separated by commas
+    #[arg(short = 'l', long = "selector", value_name = "LABELS", default_value = "")]
+    pub labels: String,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Go on with what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DescribeArgs {
+    /// service, replica, revision, node or namespace
+    pub kind: Kind,
+    pub name: String,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ScaleArgs {
+    pub service: ServiceName,
+    #[arg(long)]
+    pub replicas: u32,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LogsArgs {
+    /// SERVICE, service/NAME or replica/NAME
+    pub target: String,
+    /// Go on with new lines as they come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N lines of each replica
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u64>,
+    /// Only lines of the last so long, such as 5m
+    #[arg(long, value_name = "SPAN")]
+    pub since: Option<Span>,
+    /// Put the time before each line
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Put the replica's name before each line
+    #[arg(long)]
+    pub prefix: bool,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DeleteArgs {
+    /// service, namespace or replica
+    #[arg(required_unless_present = "files", requires = "name")]
+    pub kind: Option<Kind>,
+    pub name: Option<String>,
+    /// What these manifests name: a file, a folder, or - for standard input
+    #[arg(short, long = "file", value_name = "FILE|DIR|-", conflicts_with = "kind")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Print the token of the current context; the registry takes it as the password of any user name
+    Show,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct CompileArgs {
+    /// As the compiling process takes them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// `NAME` or `service/NAME`.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceName(pub Name);
+
+impl std::str::FromStr for ServiceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = match text.split_once('/') {
+            Some((kind, name)) => match kind.parse() {
+                Ok(Kind::Service) => name,
+                _ => return Err(format!("{kind:?} is not a kind that this verb takes (hint: write service/NAME)")),
+            },
+            None => text,
+        };
+        name.parse().map(Self).map_err(|error: skiff_api::id::InvalidName| error.to_string())
+    }
+}

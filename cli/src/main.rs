@@ -1,0 +1,36 @@
+//! The `skiff` binary: verbs, output, exit codes.
+
+mod args;
+mod context;
+mod exit;
+mod manifests;
+#[macro_use]
+mod output;
+mod progress;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Verb};
+use crate::exit::Failure;
+
+// The default allocator holds on to much more memory after a burst of requests, and is slower in all of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // A child that compiles must not start a runtime: its limits count threads and memory.
+    if let Verb::CompileComponent(compile) = &args.verb {
+        return verbs::compile::run(compile);
+    }
+    match verbs::run(args) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The result of a verb.
+type Outcome = Result<ExitCode, Failure>;

@@ -1,0 +1,159 @@
+//! Everything about an object, for people.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use skiff_api::Kind;
+
+use crate::output::row::{self, Namespaces, Width, text};
+use crate::output::table;
+
+/// Wide enough for the longest label of the head.
+const LABEL_COLUMNS: usize = 14;
+
+/// The text of `skiff describe`. `replicas` and `events` are those of the object.
+pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[Value], now: Timestamp) -> String {
+    let mut out = String::new();
+    let at = |pointer: &str| text(object.pointer(pointer));
+    line(&mut out, "Name", &at("/metadata/name"));
+    if kind.is_namespaced() {
+        line(&mut out, "Namespace", &at("/metadata/namespace"));
+    }
+    for (title, pointer) in [("Labels", "/metadata/labels"), ("Annotations", "/metadata/annotations")] {
+        let pairs: Vec<_> = pairs(object.pointer(pointer)).map(|(key, value)| format!("{key}={value}")).collect();
+        line(&mut out, title, if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(", ") }.as_str());
+    }
+    line(
+        &mut out,
+        "Created",
+        &format!("{} ({} ago)", at("/metadata/created"), row::age(&at("/metadata/created"), now)),
+    );
+    match kind {
+        Kind::Service => service(&mut out, object, now),
+        Kind::Replica => replica(&mut out, object, now),
+        Kind::Node => node(&mut out, object, now),
+        Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
+        Kind::Namespace | Kind::Event => {}
+    }
+    if matches!(kind, Kind::Service | Kind::Node) {
+        section(&mut out, "Replicas", Kind::Replica, replicas, Width::Wide, now);
+    }
+    section(&mut out, "Events", Kind::Event, events, Width::Wide, now);
+    out
+}
+
+fn service(out: &mut String, object: &Value, now: Timestamp) {
+    let at = |pointer: &str| text(object.pointer(pointer));
+    line(out, "Image", &at("/spec/image"));
+    line(out, "Routes", &row::routes(object).join(", "));
+    let status = |name: &str| object.pointer(&format!("/status/{name}")).and_then(Value::as_u64).unwrap_or(0);
+    let replicas = format!(
+        "{} wanted, {} there, {} updated, {} ready",
+        at("/spec/replicas"),
+        status("replicas"),
+        status("updated"),
+        status("ready")
+    );
+    line(out, "Replicas", &replicas);
+    line(out, "Revision", &at("/status/revision"));
+    line(out, "Reserves", &format!("memory {}, cpu {} each", at("/spec/resources/memory"), at("/spec/resources/cpu")));
+    line(out, "Sandbox", &format!("memory {}", at("/spec/instance/memory")));
+    let timeout = |name: &str| at(&format!("/spec/http/timeout/{name}"));
+    let limits = format!(
+        "first byte {}, idle {}, total {}; {} requests in flight",
+        timeout("firstByte"),
+        timeout("idle"),
+        timeout("total"),
+        at("/spec/http/inFlight")
+    );
+    line(out, "HTTP", &limits);
+    if object.pointer("/spec/env").is_some() {
+        tree(out, "Environment", object.pointer("/spec/env"));
+    }
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let rows = conditions.into_iter().flatten().map(|condition| {
+        let at = |name: &str| text(condition.get(name));
+        vec![at("type"), at("status"), at("reason"), row::age(&at("since"), now), at("message")]
+    });
+    block(out, "Conditions", &table::render(&["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows.collect()));
+}
+
+fn replica(out: &mut String, object: &Value, now: Timestamp) {
+    let at = |pointer: &str| text(object.pointer(pointer));
+    line(out, "Service", &at("/spec/service"));
+    line(out, "Revision", &at("/spec/revision"));
+    line(out, "Node", &at("/spec/node"));
+    line(out, "Phase", &format!("{} (for {})", at("/status/phase"), row::age(&at("/status/since"), now)));
+    for (title, pointer) in
+        [("Reason", "/status/reason"), ("Message", "/status/message"), ("Retries", "/status/retries")]
+    {
+        if !at(pointer).is_empty() {
+            line(out, title, &at(pointer));
+        }
+    }
+}
+
+fn node(out: &mut String, object: &Value, now: Timestamp) {
+    let at = |pointer: &str| text(object.pointer(pointer));
+    line(out, "Status", &format!("{} (for {})", at("/status/liveness"), row::age(&at("/status/since"), now)));
+    line(out, "Version", &at("/status/version"));
+    line(out, "Platform", &at("/status/platform"));
+    line(out, "Gateway", &at("/status/gateway"));
+    line(out, "Capacity", &format!("memory {}, cpu {}", at("/status/capacity/memory"), at("/status/capacity/cpu")));
+    line(
+        out,
+        "Engine",
+        &format!("{}, {} instances at once", at("/status/engine/name"), at("/status/engine/instances")),
+    );
+    tree(out, "Choices", object.pointer("/status/engine/choices"));
+}
+
+fn line(out: &mut String, title: &str, value: &str) {
+    let title = format!("{title}:");
+    let text = format!("{title:LABEL_COLUMNS$}{value}");
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// A map of any depth, indented under its title.
+fn tree(out: &mut String, title: &str, value: Option<&Value>) {
+    let mut body = String::new();
+    branch(&mut body, value, 0);
+    block(out, title, &body);
+}
+
+fn branch(out: &mut String, value: Option<&Value>, depth: usize) {
+    for (key, value) in pairs(value) {
+        let indent = "  ".repeat(depth);
+        // Writing to a String does not fail.
+        let _ = match value {
+            Value::Object(_) => writeln!(out, "{indent}{key}:"),
+            other => writeln!(out, "{indent}{key}: {}", text(Some(other))),
+        };
+        branch(out, Some(value), depth + 1);
+    }
+}
+
+fn pairs(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
+}
+
+fn section(out: &mut String, title: &str, kind: Kind, objects: &[Value], width: Width, now: Timestamp) {
+    let header = row::header(kind, Namespaces::Hidden, width);
+    let rows = objects.iter().map(|object| row::cells(kind, object, Namespaces::Hidden, width, now)).collect();
+    match objects {
+        [] => line(out, title, "<none>"),
+        _ => block(out, title, &table::render(&header, rows)),
+    }
+}
+
+fn block(out: &mut String, title: &str, body: &str) {
+    out.push_str(title);
+    out.push_str(":\n");
+    for line in body.lines() {
+        out.push_str("  ");
+        out.push_str(line);
+        out.push('\n');
+    }
+}

@@ -1,0 +1,146 @@
+//! One object as a row of a table.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use skiff_api::Kind;
+
+/// The columns of a kind; `wide` adds some.
+pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'static str> {
+    let mut columns = Vec::new();
+    if namespaced == Namespaces::Shown && kind.is_namespaced() {
+        columns.push("NAMESPACE");
+    }
+    let (narrow, wide): (&[_], &[_]) = match kind {
+        Kind::Service => (&["NAME", "READY", "REVISION", "IMAGE", "AGE"], &["ROUTES"]),
+        Kind::Replica => (&["NAME", "PHASE", "NODE", "RETRIES", "AGE"], &["REVISION", "MESSAGE"]),
+        Kind::Revision => (&["NAME", "SERVICE", "NUMBER", "IMAGE", "AGE"], &[]),
+        Kind::Node => (&["NAME", "STATUS", "VERSION", "AGE"], &["PLATFORM", "GATEWAY", "MEMORY", "CPU"]),
+        Kind::Namespace => (&["NAME", "AGE"], &[]),
+        Kind::Event => (&["LAST", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["COUNT"]),
+    };
+    columns.extend(narrow);
+    if width == Width::Wide {
+        columns.extend(wide);
+    }
+    columns
+}
+
+/// Whether the namespace is a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespaces {
+    Shown,
+    Hidden,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    Narrow,
+    Wide,
+}
+
+/// The cells of an object under [`header`].
+pub(crate) fn cells(kind: Kind, object: &Value, namespaced: Namespaces, width: Width, now: Timestamp) -> Vec<String> {
+    header(kind, namespaced, width).into_iter().map(|column| cell(kind, object, column, now)).collect()
+}
+
+fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
+    let at = |pointer: &str| text(object.pointer(pointer));
+    match column {
+        "NAMESPACE" => at("/metadata/namespace"),
+        "NAME" => at("/metadata/name"),
+        "AGE" => age(&at("/metadata/created"), now),
+        "READY" => format!("{}/{}", or_zero(at("/status/ready")), at("/spec/replicas")),
+        "REVISION" if kind == Kind::Service => at("/status/revision"),
+        "REVISION" => at("/spec/revision"),
+        "IMAGE" if kind == Kind::Revision => image(&at("/spec/template/image")),
+        "IMAGE" => image(&at("/spec/image")),
+        "ROUTES" => routes(object).join(","),
+        "PHASE" => at("/status/phase"),
+        "NODE" => at("/spec/node"),
+        "RETRIES" => or_zero(at("/status/retries")),
+        "MESSAGE" if kind == Kind::Event => at("/spec/message"),
+        "MESSAGE" => at("/status/message"),
+        "SERVICE" => at("/spec/service"),
+        "NUMBER" => at("/spec/number"),
+        "STATUS" => at("/status/liveness"),
+        "VERSION" => at("/status/version"),
+        "PLATFORM" => at("/status/platform"),
+        "GATEWAY" => at("/status/gateway"),
+        "MEMORY" => at("/status/capacity/memory"),
+        "CPU" => at("/status/capacity/cpu"),
+        "LAST" => age(&at("/spec/last"), now),
+        "TYPE" => at("/spec/type"),
+        "REASON" => at("/spec/reason"),
+        "COUNT" => at("/spec/count"),
+        "OBJECT" => format!("{}/{}", at("/spec/regarding/kind").to_lowercase(), at("/spec/regarding/name")),
+        _ => String::new(),
+    }
+}
+
+/// Where a service answers: its routes, or its default host.
+pub(crate) fn routes(service: &Value) -> Vec<String> {
+    let at = |pointer: &str| text(service.pointer(pointer));
+    match service.pointer("/spec/http/routes").and_then(Value::as_array) {
+        Some(routes) if !routes.is_empty() => routes
+            .iter()
+            .map(|route| {
+                let host = route.get("host").and_then(Value::as_str).unwrap_or("*");
+                format!("{host}{}", text(route.get("path")))
+            })
+            .collect(),
+        _ => vec![format!("{}.{}.localhost/", at("/metadata/name"), at("/metadata/namespace"))],
+    }
+}
+
+/// An image with a short digest, as docker shows ids.
+pub(crate) fn image(text: &str) -> String {
+    match text.split_once("@sha256:") {
+        Some((name, hex)) => format!("{name}@{}", hex.chars().take(12).collect::<String>()),
+        None => text.to_owned(),
+    }
+}
+
+/// A scalar as text; nothing for what is absent.
+pub(crate) fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn or_zero(text: String) -> String {
+    if text.is_empty() { "0".to_owned() } else { text }
+}
+
+/// How long ago, as kubectl shows it: `12s`, `5m`, `3h20m`, `2d4h`.
+pub(crate) fn age(timestamp: &str, now: Timestamp) -> String {
+    let Ok(then) = timestamp.parse::<Timestamp>() else { return String::new() };
+    let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match () {
+        () if minutes < 2 => format!("{seconds}s"),
+        () if hours < 1 => format!("{minutes}m"),
+        () if days < 1 => format!("{hours}h{}m", minutes % 60),
+        () => format!("{days}d{}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        for (then, shown) in [
+            ("2026-01-02T23:59:30Z", "30s"),
+            ("2026-01-02T23:55:00Z", "5m"),
+            ("2026-01-02T20:40:00Z", "3h20m"),
+            ("2026-01-01T20:00:00Z", "1d4h"),
+            ("2026-01-04T00:00:00Z", "0s"),
+        ] {
+            assert_eq!(age(then, now), shown);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! One file per verb, or per family of them.
+
+mod apply;
+pub(crate) mod compile;
+mod delete;
+mod describe;
+mod diff;
+mod get;
+mod logs;
+mod push;
+mod run;
+mod scale;
+mod small;
+mod up;
+mod wait;
+
+use crate::Outcome;
+use crate::args::{Args, TokenVerb, Verb};
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+
+/// Runs a verb to its end.
+pub(crate) fn run(args: Args) -> Outcome {
+    let server = args.server;
+    match args.verb {
+        Verb::Up(args) => return up::run(args),
+        Verb::Completions { shell } => return small::completions(shell),
+        Verb::Token(TokenVerb::Show) => return small::token(&server),
+        Verb::CompileComponent(compile) => return Ok(compile::run(&compile)),
+        _ => {}
+    }
+    // A verb waits for one connection: one thread serves it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, error).during("failed to start"))?;
+    runtime.block_on(async {
+        if let Verb::Version = args.verb {
+            return small::version(&server).await;
+        }
+        let context = Context::find(&server)?;
+        match args.verb {
+            Verb::Push(push) => push::run(&context, push).await,
+            Verb::Run(run) => run::run(&context, run).await,
+            Verb::Apply(apply) => apply::run(&context, apply).await,
+            Verb::Diff(diff) => diff::run(&context, diff).await,
+            Verb::Get(get) => get::run(&context, get).await,
+            Verb::Describe(describe) => describe::run(&context, describe).await,
+            Verb::Scale(scale) => scale::run(&context, scale).await,
+            Verb::Logs(logs) => logs::run(&context, logs).await,
+            Verb::Delete(delete) => delete::run(&context, delete).await,
+            Verb::Up(_) | Verb::Completions { .. } | Verb::Token(_) | Verb::CompileComponent(_) | Verb::Version => {
+                Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane"))
+            }
+        }
+    })
+}

@@ -1,0 +1,169 @@
+//! The data folder: one owner, one token.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, flock};
+use skiff_disk::{Disk, write_atomic};
+
+use crate::exit::{Exit, Failure};
+
+/// 32 random bytes: nobody guesses them.
+const TOKEN_BYTES: usize = 32;
+/// Room for the token and whatever space an editor left around it.
+const TOKEN_FILE_BYTES_MAX: u64 = 1024;
+
+/// A data folder that this process owns until it ends.
+#[derive(Debug)]
+pub(super) struct Data {
+    path: PathBuf,
+    /// The kernel gives the lock back when the process is gone, however it goes.
+    _lock: File,
+}
+
+impl Data {
+    /// Makes the folder if it is missing, and takes it.
+    pub(super) fn open(path: &Path, disk: &Disk) -> Result<Self, Failure> {
+        // Before anything is done to it: a file that was named by mistake stays as it is.
+        if path.exists() && !path.is_dir() {
+            let path = path.display();
+            let text =
+                format!("failed to use the data folder {path}: it is no folder (hint: choose another with --data)");
+            return Err(Failure::message(Exit::Invalid, text));
+        }
+        refuse_foreign(path)?;
+        disk.create_dir_all(path).map_err(|error| Failure::io("make the data folder", path, error))?;
+        // It holds the token and what guests store.
+        rustix::fs::chmod(path, Mode::RWXU)
+            .map_err(|error| Failure::io("protect the data folder", path, error.into()))?;
+        let lock_path = path.join("lock");
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|error| Failure::io("open", &lock_path, error))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(taken(path, &mut lock));
+        }
+        // Only for the message of whoever comes second.
+        let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+        noted.map_err(|error| Failure::io("write", &lock_path, error))?;
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The admin token: made at the first start, kept ever after.
+    pub(super) fn token(&self, disk: &Disk) -> Result<String, Failure> {
+        token(&self.path, disk)
+    }
+}
+
+/// A folder with other people's files in it was named by mistake: its rights would be changed, and files added.
+fn refuse_foreign(path: &Path) -> Result<(), Failure> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let is_ours = ["lock", "token", "store.redb"].iter().any(|ours| names.iter().any(|name| name == ours));
+    // The one name is what a fresh file system of its own begins with.
+    let is_empty = names.iter().all(|name| name == "lost+found");
+    match is_ours || is_empty {
+        true => Ok(()),
+        false => {
+            let path = path.display();
+            let text = format!(
+                "failed to use the data folder {path}: it holds files that are not Skiff's (hint: choose an empty or new folder with --data)"
+            );
+            Err(Failure::message(Exit::Invalid, text))
+        }
+    }
+}
+
+fn token(folder: &Path, disk: &Disk) -> Result<String, Failure> {
+    let path = folder.join("token");
+    match disk.read(&path, TOKEN_FILE_BYTES_MAX) {
+        Ok(text) => {
+            // Its name may not be durable: an earlier process may have been killed before it had synced it.
+            disk.sync_dir(folder).map_err(|error| Failure::io("sync", folder, error))?;
+            let text = String::from_utf8(text).unwrap_or_default();
+            return match text.trim().len() == TOKEN_BYTES * 2 {
+                true => Ok(text.trim().to_owned()),
+                false => Err(Failure::message(
+                    Exit::Invalid,
+                    format!(
+                        "failed to read the token in {}: it is damaged (hint: delete the file; a new token is made at the next start)",
+                        path.display()
+                    ),
+                )),
+            };
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Failure::io("read", &path, error)),
+    }
+    let mut bytes = [0; TOKEN_BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::message(Exit::Internal, format!("failed to make a token: {error}")))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_atomic(disk, &path, token.as_bytes()).map_err(|error| Failure::io("write", &path, error))?;
+    Ok(token)
+}
+
+fn taken(path: &Path, lock: &mut File) -> Failure {
+    let mut owner = String::new();
+    let owner = match lock.read_to_string(&mut owner) {
+        Ok(_) if !owner.is_empty() => format!("process {owner}"),
+        _ => "another process".to_owned(),
+    };
+    let text = format!(
+        "failed to use the data folder {}: {owner} is using it (hint: stop that one, or choose another folder with --data)",
+        path.display()
+    );
+    Failure::message(Exit::InUse, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_disk::sim::SimDisk;
+
+    use super::*;
+
+    const FOLDER: &str = "/var/skiff";
+
+    fn start(sim: &SimDisk) -> Option<String> {
+        let disk = sim.disk();
+        disk.create_dir_all(FOLDER).ok()?;
+        token(FOLDER.as_ref(), &disk).ok()
+    }
+
+    /// Whether every process gets the same token: one that is killed, the next, and one after a power cut.
+    fn stays(sim: SimDisk, kill: u64) -> bool {
+        sim.cut_after(kill);
+        let first = start(&sim);
+        let sim = sim.kill();
+        let second = start(&sim);
+        let third = start(&sim.power_cut());
+        third.is_some() && second == third && (first.is_none() || first == third)
+    }
+
+    #[test]
+    fn the_token_survives_kills_and_power_cuts_and_needs_each_sync() {
+        let all = SimDisk::new(0);
+        assert_eq!(start(&all), start(&all));
+        let runs = || (0..=all.operations()).flat_map(|kill| (0..40).map(move |seed| (kill, SimDisk::new(seed))));
+        for (kill, sim) in runs() {
+            assert!(stays(sim, kill), "killed after {kill} operations");
+        }
+        for site in all.sites() {
+            let mut runs = runs();
+            let lost = runs.any(|(kill, sim)| {
+                sim.skip_site(site);
+                !stays(sim, kill)
+            });
+            assert!(lost, "nothing is lost without the sync at {site}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Waiting until a service is ready, and saying why it is not.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use skiff_api::client::{Change, Client, ListQuery, Scope};
+use skiff_api::resource::Service;
+use skiff_api::{Kind, Name};
+
+use crate::exit::{Exit, Failure};
+
+/// Waits until each of the services is ready in its generation of now or later.
+pub(super) async fn until_ready(client: &Client, services: &[(Name, String)], limit: Duration) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + limit;
+    for (namespace, name) in services {
+        let mut last = None;
+        let ready = tokio::time::timeout_at(deadline, one_ready(client, namespace, name, &mut last)).await;
+        match ready {
+            Ok(result) => result?,
+            Err(_) => {
+                let why = last.as_ref().map_or_else(|| "nothing is known of it".to_owned(), reason);
+                let text = format!(
+                    "service {namespace}/{name} is not ready after {}s: {why} (hint: see `skiff describe service {name} -n {namespace}`)",
+                    limit.as_secs_f32()
+                );
+                return Err(Failure::message(Exit::NotReady, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn one_ready(client: &Client, namespace: &Name, name: &str, last: &mut Option<Service>) -> Result<(), Failure> {
+    let mut changes = Box::pin(client.watch(Kind::Service, Scope::Namespace(namespace.clone()), ListQuery::default()));
+    while let Some(change) = changes.next().await {
+        let seen: Vec<Value> = match change? {
+            Change::Restarted(all) => all,
+            Change::Added(one) | Change::Modified(one) => vec![one],
+            Change::Deleted(one) if is_named(&one, name) => {
+                let text = format!("service {namespace}/{name} was deleted while it was waited for");
+                return Err(Failure::message(Exit::NotFound, text));
+            }
+            Change::Deleted(_) => continue,
+        };
+        for object in seen.into_iter().filter(|object| is_named(object, name)) {
+            let service: Service =
+                serde_json::from_value(object).map_err(|error| Failure::new(Exit::Internal, error))?;
+            let is_ready = is_ready(&service);
+            *last = Some(service);
+            if is_ready {
+                return Ok(());
+            }
+        }
+    }
+    Err(Failure::message(Exit::Unreachable, "the watch ended before the service was ready"))
+}
+
+fn is_named(object: &Value, name: &str) -> bool {
+    object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
+}
+
+fn is_ready(service: &Service) -> bool {
+    service.status.observed_generation >= service.metadata.generation
+        && service.status.condition("Ready").is_some_and(|condition| condition.status)
+}
+
+fn reason(service: &Service) -> String {
+    match service.status.condition("Ready") {
+        Some(condition) if condition.message.is_empty() => condition.reason.clone(),
+        Some(condition) => condition.message.clone(),
+        None => "no controller has seen it yet".to_owned(),
+    }
+}

@@ -1,0 +1,139 @@
+//! Headers that end at the gateway, and those that it adds.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+
+use super::answer::ERROR_HEADER;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What concerns one connection only (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE];
+
+/// The host that a request is for: as h2 and absolute requests say it, else as the header does.
+pub(super) fn host(parts: &Parts) -> Option<&str> {
+    match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)),
+        None => parts.headers.get(HOST).and_then(|value| value.to_str().ok()),
+    }
+}
+
+/// Makes a client's request one that a guest may see.
+pub(super) fn to_guest(parts: &mut Parts, client: IpAddr) {
+    let host = host(parts).and_then(|host| HeaderValue::from_str(host).ok());
+    let headers = &mut parts.headers;
+    // gRPC says that it understands trailers; the rest of this header is about the connection.
+    let wants_trailers = headers.get_all(TE).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
+    });
+    remove_hop_by_hop(headers);
+    match wants_trailers {
+        true => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
+        false => drop(headers.remove(TE)),
+    }
+    if let Ok(client) = HeaderValue::from_str(&client.to_canonical().to_string()) {
+        append(headers, FORWARDED_FOR, client);
+    }
+    append(headers, FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Some(host) = host {
+        append(headers, FORWARDED_HOST, host);
+    }
+}
+
+/// Makes a guest's response one that a client may see.
+pub(super) fn to_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    headers.remove(ERROR_HEADER);
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        // A client must not remove what the gateway relies on.
+        .filter_map(|name| name.trim().parse().ok().filter(|name| *name != HOST))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Adds an element to the end of a list; several headers of the name become one.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    let mut list = Vec::new();
+    for old in headers.get_all(&name) {
+        list.extend_from_slice(old.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        headers.insert(name, value);
+        return;
+    }
+    list.extend_from_slice(value.as_bytes());
+    // Made of what were header values.
+    if let Ok(value) = HeaderValue::from_bytes(&list) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_guest_sees_nothing_of_the_connection() {
+        let mut parts = parts(&[
+            ("host", "shop.example"),
+            ("connection", "keep-alive, X-Secret, host"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "websocket"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("accept", "*/*"),
+        ]);
+        to_guest(&mut parts, "::ffff:192.0.2.7".parse().unwrap());
+        let mut seen: Vec<_> =
+            parts.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        seen.sort();
+        let expected = [
+            "accept: */*",
+            "host: shop.example",
+            "te: trailers",
+            "x-forwarded-for: 10.0.0.1, 10.0.0.2, 192.0.2.7",
+            "x-forwarded-host: shop.example",
+            "x-forwarded-proto: http",
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_guest_cannot_speak_as_the_gateway() {
+        let mut headers = parts(&[("x-skiff-error", "no-route"), ("connection", "close"), ("etag", "1")]).headers;
+        to_client(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}

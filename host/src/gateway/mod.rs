@@ -1,0 +1,41 @@
+//! The node's HTTP entry: from a connection to a replica, and back.
+//!
+//! ```text
+//! listener --> connection (h1, h2) --> serve: table -> target (queue, permit) -> sandbox -> body with timers --> client
+//!   one accept loop per core, each             |             |
+//!   with a runtime of its own            routes x ready   in-flight, queued,
+//!                                        replicas         closing when it drains
+//! ```
+//! A request runs in its connection's task from the first byte to the last, so a client that goes away stops its guest.
+//! Each core has its own single-threaded runtime that accepts from the same listener: nothing is handed between threads,
+//! and as there is one listener and not one for each core, nobody's queue of new connections is lost when it closes.
+//!
+//! **Paths** are matched as they were sent, by whole segments, and passed on as they were sent: what the gateway matched
+//! is what the guest sees. A path with a dot segment (`..` or `.`, also percent-encoded) is refused, because whoever
+//! resolves it gets to another path than the one that was matched.
+//!
+//! **Errors** of the gateway's own are problem details (RFC 9457) with a stable `code`, and carry the same code in the
+//! header `x-skiff-error`, which tells them from a guest's answer of the same status, also where there is no body; a
+//! guest cannot set it.
+//!
+//! **Headers** that belong to one connection are removed in both directions. `x-forwarded-for`, `-proto` and `-host` are
+//! appended: the last element is what this gateway saw, whatever stands before it is the client's word.
+//!
+//! **Stopping** loses no request: what waits in the listener's queue is accepted, every answer tells its client to
+//! close, h2 clients get GOAWAY, and what is in flight may take until the deadline.
+
+mod answer;
+mod body;
+mod connection;
+mod headers;
+mod listen;
+mod metrics;
+mod path;
+mod serve;
+mod table;
+mod target;
+
+pub use listen::{Error, Gateway};
+pub(crate) use serve::Shared;
+pub(crate) use table::{Backend, Table};
+pub(crate) use target::Target;

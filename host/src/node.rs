@@ -1,0 +1,183 @@
+//! A node, from its start to its end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_api::id::NodeName;
+use skiff_api::wire::{Fence, Hello, PROTOCOL};
+use skiff_disk::Disk;
+use skiff_registry::{Client, ClientOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+
+use crate::artifact::{Artifacts, OpenError};
+use crate::capacity;
+use crate::compile::{self, CompileError, Compiler};
+use crate::gateway::{self, Gateway};
+use crate::link::{self, Link, Peer};
+use crate::logs::Logs;
+use crate::reconcile::{Command, Parts, Reconciler, Tools};
+use crate::sandbox::{self, Sandbox, SandboxOptions};
+use crate::state::{Identity, StateError, StateFiles};
+
+/// How long a start waits for the replicas that it has everything for, before the gateway answers "no replica" for those
+/// that are late. Some thousand replicas start in this time.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct NodeOptions {
+    /// The node's data folder, which nobody else uses. Made if it is missing.
+    pub data: PathBuf,
+    pub disk: Disk,
+    pub name: NodeName,
+    /// Where the gateway listens.
+    pub gateway: TcpListener,
+    /// What others dial to reach the gateway, `HOST:PORT`; by default the listener's own address.
+    pub advertise: Option<String>,
+    /// The cluster's registry.
+    pub registry: ClientOptions,
+    pub compiler: Compiler,
+    pub sandbox: SandboxOptions,
+    /// Skiff's version, as the control plane is told.
+    pub version: String,
+    /// How long requests in flight may take when the node stops. Default 30 s: [`NodeOptions::DRAIN`].
+    pub drain: Duration,
+}
+
+impl NodeOptions {
+    /// What service managers commonly grant before they kill.
+    pub const DRAIN: Duration = Duration::from_secs(30);
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to open the node's data folder {}", path.display())]
+    Data {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to open the node's state")]
+    State(#[source] StateError),
+    #[error("failed to open the node's artifacts")]
+    Artifacts(#[source] OpenError),
+    #[error("failed to identify the compiler")]
+    Compiler(#[source] CompileError),
+    #[error("failed to start the sandbox")]
+    Sandbox(#[source] sandbox::Error),
+    #[error("failed to set up the registry client")]
+    Registry(#[source] skiff_registry::client::Error),
+    #[error("failed to start the gateway")]
+    Gateway(#[source] gateway::Error),
+    #[error("the thread that starts the node was stopped")]
+    Thread(#[source] JoinError),
+}
+
+/// A node that is yet to be started.
+#[derive(Debug)]
+pub struct Node;
+
+/// A node that runs. Dropped, it stops at once, as if the process had been killed.
+#[derive(Debug)]
+pub struct NodeHandle {
+    gateway: Gateway,
+    logs: Logs,
+    commands: mpsc::UnboundedSender<Command>,
+    reconciler: Task,
+    drain: Duration,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Node {
+    /// Starts a node with what it has on disk. It serves that when this returns, also when there is no control plane yet.
+    pub async fn start(options: NodeOptions) -> Result<NodeHandle, Error> {
+        let NodeOptions { gateway: listener, drain, .. } = &options;
+        let drain = *drain;
+        let addr = listener.local_addr().map_err(|e| Error::Gateway(gateway::Error::Listener(e)))?;
+        let (parts, listener, logs) =
+            spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
+        let shared = parts.gateway.clone();
+        let (commands, asked) = mpsc::unbounded_channel();
+        let (settled, wait) = oneshot::channel();
+        let reconciler = Task(tokio::spawn(Reconciler::new(parts, settled).run(asked)));
+        // Too late or not at all: the gateway serves what there is.
+        let _ = tokio::time::timeout(SETTLE_MAX, wait).await;
+        let gateway = Gateway::start(listener, shared).map_err(Error::Gateway)?;
+        Ok(NodeHandle { gateway, logs, commands, reconciler, drain })
+    }
+}
+
+impl NodeHandle {
+    /// Links the node to a control plane in this process; an earlier link ends. The node says hello first.
+    pub fn link(&self) -> Peer {
+        let (peer, link): (Peer, Link) = link::pair();
+        // A node that has stopped drops its end, which its peer sees.
+        let _ = self.commands.send(Command::Link(link));
+        peer
+    }
+
+    pub fn gateway_addr(&self) -> SocketAddr {
+        self.gateway.addr()
+    }
+
+    /// The node's figures in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        self.gateway.metrics()
+    }
+
+    /// Stops without losing a request, unless one takes longer than the drain time.
+    pub async fn shutdown(self) {
+        let Self { gateway, logs, commands, mut reconciler, drain } = self;
+        gateway.stop(drain).await;
+        // Fails where it has stopped already.
+        let _ = commands.send(Command::Stop);
+        let _ = (&mut reconciler.0).await;
+        // Nobody writes any more.
+        let _ = spawn_blocking(move || logs.flush()).await;
+    }
+}
+
+/// Everything that blocks.
+fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, TcpListener, Logs), Error> {
+    let NodeOptions { data, disk, name, gateway: listener, advertise, registry, compiler, sandbox, version, .. } =
+        options;
+    disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
+    let identity = Identity::open(&disk, &data).map_err(Error::State)?;
+    let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
+    let desired = files.desired().map_err(Error::State)?;
+    let routes = files.routes().map_err(Error::State)?;
+    let key = compile::key().map_err(Error::Compiler)?;
+    let artifacts = Artifacts::open(disk.clone(), &data, &key).map_err(Error::Artifacts)?;
+    let found = artifacts.found().map_err(|source| Error::Data { path: data.clone(), source })?;
+    let client = Client::new(registry).map_err(Error::Registry)?;
+    let sandbox = Sandbox::start(sandbox).map_err(Error::Sandbox)?;
+    let logs = Logs::start(disk, data.join("logs"));
+    let hello = Hello {
+        protocol: PROTOCOL,
+        node: name,
+        uid: identity.uid,
+        incarnation: identity.incarnation,
+        version,
+        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        gateway: advertise.unwrap_or_else(|| addr.to_string()),
+        capacity: capacity::of_this_machine(),
+        engine: sandbox.report(),
+        fence: Fence::default(),
+    };
+    let tools = Tools::new((artifacts, client), compiler, sandbox, logs.clone());
+    let gateway = Arc::default();
+    Ok((Parts { tools, gateway, files, desired, routes, found, hello }, listener, logs))
+}

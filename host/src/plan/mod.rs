@@ -1,0 +1,12 @@
+//! What the node should do next: desired against observed.
+//!
+//! Pure: no I/O, and no clock but an argument. [`crate::reconcile`] carries the actions out, feeds what came of them back
+//! into [`Observed`], and plans again; it decides nothing.
+
+mod backoff;
+mod observed;
+mod step;
+
+pub use backoff::Failure;
+pub use observed::{Code, CodeStage, Observed, Running, RunningStage};
+pub use step::{Action, Plan, Standing, plan};

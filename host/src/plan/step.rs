@@ -1,0 +1,191 @@
+//! One step from what is towards what should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use skiff_api::Digest;
+use skiff_api::id::ReplicaKey;
+use skiff_api::resource::Phase;
+use skiff_api::wire::Assignment;
+
+use super::backoff::Failure;
+use super::observed::{Code, CodeStage, Observed, RunningStage};
+
+/// What is to be begun. None of it waits for another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Requests to it end, then it is gone.
+    Stop(ReplicaKey),
+    Pull {
+        digest: Digest,
+        repository: String,
+    },
+    Compile(Digest),
+    Start(ReplicaKey),
+}
+
+/// What to do now, and how each replica stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    /// One for each replica that is desired or still exists.
+    pub report: BTreeMap<ReplicaKey, Standing>,
+    /// When to plan again although nothing happened: something that failed is due then.
+    pub wake: Option<Timestamp>,
+}
+
+/// How a replica stands, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub phase: Phase,
+    pub reason: &'static str,
+    pub message: String,
+    pub retries: u32,
+}
+
+impl Standing {
+    fn new(phase: Phase, retries: u32) -> Self {
+        Self { phase, reason: "", message: String::new(), retries }
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        Self {
+            phase: Phase::Failed,
+            reason: failure.reason,
+            message: failure.message.clone(),
+            retries: failure.times.saturating_sub(1),
+        }
+    }
+
+    fn refused(message: String) -> Self {
+        Self { phase: Phase::Failed, reason: "InvalidAssignment", message, retries: 0 }
+    }
+}
+
+/// Compares what is desired with what is.
+pub fn plan(desired: &BTreeMap<ReplicaKey, Assignment>, observed: &Observed, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    for (key, running) in &observed.running {
+        let wanted = desired.get(key).is_some_and(|assignment| assignment.uid == running.uid);
+        match running.stage {
+            RunningStage::Ready if !wanted => {
+                plan.actions.push(Action::Stop(key.clone()));
+                plan.report.insert(key.clone(), Standing::new(Phase::Stopping, 0));
+            }
+            RunningStage::Stopping => {
+                plan.report.insert(key.clone(), Standing::new(Phase::Stopping, 0));
+            }
+            RunningStage::Ready => {
+                plan.report.insert(key.clone(), Standing::new(Phase::Ready, 0));
+            }
+            RunningStage::Starting => {
+                let retries = observed.failed.get(key).map_or(0, |failure| failure.times);
+                plan.report.insert(key.clone(), Standing::new(Phase::Compiling, retries));
+            }
+        }
+    }
+
+    let mut users: BTreeMap<&Digest, Users<'_>> = BTreeMap::new();
+    for (key, assignment) in desired.iter().filter(|(key, _)| !observed.running.contains_key(key)) {
+        match check(assignment) {
+            Ok(digest) => {
+                let users = users.entry(digest).or_default();
+                let image = &assignment.template.image;
+                users.repositories.insert(image.repository_in(key.namespace.as_str()));
+                users.replicas.push(key);
+            }
+            Err(why) => {
+                plan.report.insert(key.clone(), Standing::refused(why));
+            }
+        }
+    }
+    for (digest, users) in users {
+        plan.advance(digest, &users, observed, now);
+    }
+    plan.actions.sort();
+    plan
+}
+
+/// Who waits for one image's code.
+#[derive(Default)]
+struct Users<'a> {
+    replicas: Vec<&'a ReplicaKey>,
+    /// Where the image may be pulled: the same digest may be pushed to several.
+    repositories: BTreeSet<String>,
+}
+
+impl Users<'_> {
+    /// Another repository at each retry, in case the image was deleted from one of them.
+    fn repository(&self, tries: u32) -> String {
+        let at = tries as usize % self.repositories.len().max(1);
+        self.repositories.iter().nth(at).cloned().unwrap_or_default()
+    }
+}
+
+impl Plan {
+    fn advance(&mut self, digest: &Digest, users: &Users<'_>, observed: &Observed, now: Timestamp) {
+        let missing = Code::default();
+        let code = observed.code.get(digest).unwrap_or(&missing);
+        let tries = code.failure.as_ref().map_or(0, |failure| failure.times);
+        let waits = code.failure.as_ref().filter(|failure| !failure.is_due(now));
+        let standing = match (code.stage, waits) {
+            (CodeStage::Missing | CodeStage::Pulled, Some(failure)) => {
+                self.wake_at(failure.retry_at());
+                Standing::failed(failure)
+            }
+            (CodeStage::Missing, None) => {
+                self.actions.push(Action::Pull { digest: digest.clone(), repository: users.repository(tries) });
+                Standing::new(Phase::Pulling, tries)
+            }
+            (CodeStage::Pulling, _) => Standing::new(Phase::Pulling, tries),
+            (CodeStage::Pulled, None) => {
+                self.actions.push(Action::Compile(digest.clone()));
+                Standing::new(Phase::Compiling, tries)
+            }
+            (CodeStage::Compiling, _) => Standing::new(Phase::Compiling, tries),
+            (CodeStage::Compiled, _) => {
+                for key in &users.replicas {
+                    let standing = self.start(key, observed.failed.get(*key), now);
+                    self.report.insert((*key).clone(), standing);
+                }
+                return;
+            }
+        };
+        self.report.extend(users.replicas.iter().map(|key| ((*key).clone(), standing.clone())));
+    }
+
+    fn start(&mut self, key: &ReplicaKey, failure: Option<&Failure>, now: Timestamp) -> Standing {
+        match failure {
+            Some(failure) if !failure.is_due(now) => {
+                self.wake_at(failure.retry_at());
+                Standing::failed(failure)
+            }
+            _ => {
+                self.actions.push(Action::Start(key.clone()));
+                Standing::new(Phase::Compiling, failure.map_or(0, |failure| failure.times))
+            }
+        }
+    }
+
+    fn wake_at(&mut self, at: Option<Timestamp>) {
+        self.wake = self.wake.into_iter().chain(at).min();
+    }
+}
+
+/// A control plane of another version, or a broken one, may send what this node cannot run; it is told so.
+fn check(assignment: &Assignment) -> Result<&Digest, String> {
+    let name = assignment.replica.name.as_str();
+    let safe = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // The name is the name of a folder.
+    if name.is_empty() || name.len() > 200 || !name.bytes().all(safe) {
+        return Err(format!("{name:?} is not the name of a replica"));
+    }
+    let image = &assignment.template.image;
+    if image.registry().is_some() {
+        return Err(format!("image {image} is not in the cluster's own registry, and nodes pull only there"));
+    }
+    image.digest().ok_or_else(|| format!("image {image} has no digest"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The operations that a plan asks for, each from its beginning to its outcome.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_api::Digest;
+use skiff_api::id::ReplicaKey;
+use skiff_api::wire::Assignment;
+use skiff_registry::Client;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::Instant;
+
+use crate::artifact::{Artifacts, PullError, Pulled};
+use crate::compile::{CompileError, Compiler};
+use crate::gateway::Target;
+use crate::logs::{Logs, Sink};
+use crate::plan::CodeStage;
+use crate::sandbox::{LoadError, PrepareError, RunnerOptions, Sandbox};
+
+/// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
+const PULLS_MAX: usize = 4;
+
+/// What operations work with.
+pub(crate) struct Tools {
+    artifacts: Artifacts,
+    client: Client,
+    compiler: Compiler,
+    sandbox: Sandbox,
+    logs: Logs,
+    pulls: Semaphore,
+    /// A start maps a file and runs a guest: more than a few for each core only wait for one another.
+    starts: Semaphore,
+}
+
+/// What came of an operation.
+pub(crate) enum Outcome {
+    Pulled(Digest, Result<Pulled, PullError>),
+    Compiled(Digest, Result<Duration, CompileError>),
+    Started(ReplicaKey, Result<Arc<Target>, StartError>),
+    Stopped(ReplicaKey),
+    Collected(Vec<Digest>),
+}
+
+/// Why a replica did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The code was discarded; how far the rest of it is.
+    #[error("failed to load the compiled code; it is made again")]
+    Load(CodeStage, #[source] LoadError),
+    #[error("failed to prepare the component")]
+    Prepare(#[source] PrepareError),
+    #[error("the thread that loads code was stopped")]
+    Thread(#[source] JoinError),
+}
+
+impl StartError {
+    /// Whether the component is to blame: the same one will fail again.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Prepare(error) if !matches!(error, PrepareError::Start(_)))
+    }
+}
+
+impl Tools {
+    pub(crate) fn new(
+        (artifacts, client): (Artifacts, Client),
+        compiler: Compiler,
+        sandbox: Sandbox,
+        logs: Logs,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
+        Self { artifacts, client, compiler, sandbox, logs, pulls, starts }
+    }
+
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    pub(crate) async fn pull(self: Arc<Self>, repository: String, digest: Digest) -> Outcome {
+        // Nobody closes the semaphores.
+        let _slot = self.pulls.acquire().await.ok();
+        let pulled = self.artifacts.pull(&self.client, &repository, &digest).await;
+        Outcome::Pulled(digest, pulled)
+    }
+
+    pub(crate) async fn compile(self: Arc<Self>, digest: Digest) -> Outcome {
+        let started = Instant::now();
+        let (wasm, code) = (self.artifacts.wasm(&digest), self.artifacts.code(&digest));
+        let compiled = self.compiler.compile(&wasm, &code).await;
+        Outcome::Compiled(digest, compiled.map(|()| started.elapsed()))
+    }
+
+    pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+        let _slot = self.starts.acquire().await.ok();
+        let started = self.try_start(&assignment, digest).await;
+        Outcome::Started(assignment.replica, started)
+    }
+
+    async fn try_start(&self, assignment: &Assignment, digest: Digest) -> Result<Arc<Target>, StartError> {
+        let (sandbox, artifacts) = (self.sandbox.clone(), self.artifacts.clone());
+        let loaded = spawn_blocking(move || {
+            let path = artifacts.code(&digest);
+            sandbox.load(Path::new(&path)).map_err(|error| StartError::Load(artifacts.discard_code(&digest), error))
+        });
+        let code = loaded.await.map_err(StartError::Thread)??;
+        let replica = &assignment.replica;
+        let logs = Sink::new(self.logs.open(replica, &assignment.service));
+        let options = RunnerOptions::new(assignment.template.clone(), logs);
+        let runner = self.sandbox.prepare(&code, options).await.map_err(StartError::Prepare)?;
+        Ok(Arc::new(Target::new(replica.clone(), runner, &assignment.template)))
+    }
+
+    pub(crate) async fn stop(self: Arc<Self>, replica: ReplicaKey, target: Option<Arc<Target>>) -> Outcome {
+        if let Some(target) = target {
+            target.drain().await;
+        }
+        let (logs, stopped) = (self.logs.clone(), replica.clone());
+        // It only tidies up: the replica is gone, whether that works or not.
+        drop(spawn_blocking(move || logs.stop(&stopped)).await);
+        Outcome::Stopped(replica)
+    }
+
+    pub(crate) async fn collect(self: Arc<Self>, named: BTreeSet<Digest>) -> Outcome {
+        let artifacts = self.artifacts.clone();
+        let collected = spawn_blocking(move || artifacts.collect(&named)).await;
+        let gone = match collected.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::warn!(%error, "failed to remove artifacts that nobody uses");
+                Vec::new()
+            }
+        };
+        Outcome::Collected(gone)
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,131 @@
+//! What an operation's outcome changes, and what people are told of it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use skiff_api::Digest;
+use skiff_api::id::ReplicaKey;
+use skiff_api::resource::EventType;
+
+use super::actor::Reconciler;
+use super::operation::{Outcome, StartError, chain};
+use crate::plan::{Action, CodeStage, Failure, RunningStage};
+
+impl Reconciler {
+    pub(super) fn settle(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Pulled(digest, Ok(pulled)) => {
+                self.reached(&digest, CodeStage::Pulled);
+                let message =
+                    format!("pulled {} ({} bytes) in {} ms", name(&digest), pulled.bytes, pulled.took.as_millis());
+                self.tell(&digest, EventType::Normal, "Pulled", &message);
+            }
+            Outcome::Pulled(digest, Err(error)) => {
+                self.code_failed(&digest, CodeStage::Missing, "PullFailed", chain(&error), false);
+            }
+            Outcome::Compiled(digest, Ok(took)) => {
+                self.reached(&digest, CodeStage::Compiled);
+                let message = format!("compiled {} in {} ms", name(&digest), took.as_millis());
+                self.tell(&digest, EventType::Normal, "Compiled", &message);
+            }
+            Outcome::Compiled(digest, Err(error)) => {
+                let is_final = error.is_final();
+                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", chain(&error), is_final);
+            }
+            Outcome::Started(replica, Ok(target)) => {
+                let Some(running) = self.observed.running.get_mut(&replica) else { return };
+                running.stage = RunningStage::Ready;
+                self.observed.failed.remove(&replica);
+                // No longer desired: the plan stops it, and its log is all that is left to close.
+                if let Some(assignment) = self.desired.items.get(&replica) {
+                    self.targets.insert(replica.clone(), (assignment.service_key(), target));
+                    self.rerouted = true;
+                    self.outbox.event(replica, EventType::Normal, "Started", "answers requests".to_owned());
+                }
+            }
+            Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
+            Outcome::Stopped(replica) => {
+                self.observed.running.remove(&replica);
+            }
+            Outcome::Collected(gone) => {
+                for digest in gone {
+                    self.observed.code.remove(&digest);
+                }
+            }
+        }
+    }
+
+    /// An operation that never told its outcome.
+    pub(super) fn broken(&mut self, action: Action) {
+        let message = "failed unexpectedly (hint: this is a bug in Skiff, please report it)".to_owned();
+        match action {
+            Action::Pull { digest, .. } => {
+                self.code_failed(&digest, CodeStage::Missing, "PullFailed", message, false);
+            }
+            Action::Compile(digest) => {
+                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", message, false);
+            }
+            Action::Start(replica) => {
+                self.observed.running.remove(&replica);
+                self.replica_failed(replica, message, false);
+            }
+            Action::Stop(replica) => {
+                self.observed.running.remove(&replica);
+            }
+        }
+    }
+
+    fn reached(&mut self, digest: &Digest, stage: CodeStage) {
+        let code = self.code(digest);
+        code.stage = stage;
+        code.failure = None;
+    }
+
+    fn code_failed(
+        &mut self,
+        digest: &Digest,
+        stage: CodeStage,
+        reason: &'static str,
+        message: String,
+        is_final: bool,
+    ) {
+        self.tell(digest, EventType::Warning, reason, &message);
+        let code = self.code(digest);
+        code.stage = stage;
+        let failure = Failure::after(code.failure.as_ref(), reason, message, Timestamp::now());
+        code.failure = Some(if is_final { failure.for_good() } else { failure });
+    }
+
+    fn start_failed(&mut self, replica: ReplicaKey, error: &StartError) {
+        self.observed.running.remove(&replica);
+        let digest =
+            self.desired.items.get(&replica).and_then(|assignment| assignment.template.image.digest()).cloned();
+        if let (StartError::Load(stage, _), Some(digest)) = (error, digest) {
+            self.code(&digest).stage = *stage;
+        }
+        self.replica_failed(replica, chain(error), error.is_final());
+    }
+
+    fn replica_failed(&mut self, replica: ReplicaKey, message: String, is_final: bool) {
+        self.outbox.event(replica.clone(), EventType::Warning, "StartFailed", message.clone());
+        let failure = Failure::after(self.observed.failed.get(&replica), "StartFailed", message, Timestamp::now());
+        self.observed.failed.insert(replica, if is_final { failure.for_good() } else { failure });
+    }
+
+    /// One event for each service that waits for the code: its replicas share the news.
+    fn tell(&mut self, digest: &Digest, event_type: EventType, reason: &str, message: &str) {
+        let mut told = BTreeSet::new();
+        let waiting = self.desired.items.iter().filter(|(key, assignment)| {
+            assignment.template.image.digest() == Some(digest) && !self.observed.running.contains_key(key)
+        });
+        for (replica, assignment) in waiting {
+            if told.insert(assignment.service_key()) {
+                self.outbox.event(replica.clone(), event_type, reason, message.to_owned());
+            }
+        }
+    }
+}
+
+fn name(digest: &Digest) -> String {
+    format!("{}:{}", digest.algorithm().name(), digest.short())
+}

@@ -1,0 +1,181 @@
+//! Why a request got no answer from its guest.
+//!
+//! The gateway turns a failure into an HTTP answer without looking inside: [`Failure::status`] and [`Failure::code`] are
+//! all it needs. The codes are stable: they stand in error answers, logs and metrics.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use skiff_api::quantity::Bytes;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+/// Why a request got no answer, or only a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The guest did what WebAssembly forbids, or gave up.
+    #[error("the guest trapped ({kind}): {message}")]
+    Trap {
+        /// One word for programs, such as `unreachable` or `stack-overflow`.
+        kind: &'static str,
+        message: String,
+    },
+    #[error("the guest needs more memory than its limit of {max} (hint: raise instance.memory)")]
+    MemoryLimit { max: Bytes },
+    #[error("the guest computed for more than {} ms", max.as_millis())]
+    CpuLimit { max: Duration },
+    /// Every instance that fits on this node is in use.
+    #[error("every instance of this node is in use (hint: try again, or add a node)")]
+    PoolFull,
+    #[error("the guest returned without a response (hint: it must set its response-outparam)")]
+    NoResponse,
+    /// The guest answered with one of wasi:http's error codes.
+    #[error("the guest answered with the error {code}")]
+    GuestError { code: String },
+    /// The guest gave a response that HTTP does not allow.
+    #[error("the guest's response is not valid: {why}")]
+    InvalidResponse { why: String },
+    /// The guest stopped before the end of its response body.
+    #[error("the guest's response body is incomplete: {why}")]
+    IncompleteBody { why: String },
+    /// The request cannot be put to a guest.
+    #[error("the request is not valid: {why}")]
+    BadRequest { why: String },
+    /// The sandbox itself failed. This is a bug in Skiff.
+    #[error("the sandbox failed: {message} (hint: this is a bug in Skiff, please report it)")]
+    Internal { message: String },
+}
+
+/// How long a client should wait before it asks a node again that was full: requests take milliseconds, so a slot is
+/// free long before this; HTTP has no smaller unit.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Failure {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "guest-trap",
+            Self::MemoryLimit { .. } => "guest-memory-limit",
+            Self::CpuLimit { .. } => "guest-cpu-limit",
+            Self::PoolFull => "instances-exhausted",
+            Self::NoResponse => "guest-no-response",
+            Self::GuestError { .. } => "guest-error",
+            Self::InvalidResponse { .. } => "guest-invalid-response",
+            Self::IncompleteBody { .. } => "guest-incomplete-body",
+            Self::BadRequest { .. } => "bad-request",
+            Self::Internal { .. } => "sandbox-failure",
+        }
+    }
+
+    /// The status of an answer that tells a client of it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Trap { .. } | Self::MemoryLimit { .. } | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::CpuLimit { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::PoolFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Whether the guest is to blame, rather than the client or the node.
+    pub fn is_guests_fault(&self) -> bool {
+        !matches!(self, Self::PoolFull | Self::BadRequest { .. } | Self::Internal { .. })
+    }
+
+    /// When asking again makes sense: what a `Retry-After` header should say.
+    pub fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::PoolFull).then_some(RETRY_AFTER)
+    }
+}
+
+/// Raised by the epoch callback when a guest has used up its processor time.
+#[derive(Debug, thiserror::Error)]
+#[error("the processor time is used up")]
+pub(super) struct CpuExhausted;
+
+/// What a store knows about a guest that failed.
+pub(super) struct Blame {
+    pub(super) memory_max: Bytes,
+    /// Whether the guest was refused memory.
+    pub(super) memory_refused: bool,
+    pub(super) cpu_max: Duration,
+}
+
+/// Finds out why instantiating or calling a guest failed.
+///
+/// A guest that is refused memory seldom says so: its allocator aborts, which is a trap like any other. So whatever
+/// trap follows a refusal is blamed on memory.
+pub(super) fn classify(error: &wasmtime::Error, blame: &Blame) -> Failure {
+    if error.is::<CpuExhausted>() {
+        return Failure::CpuLimit { max: blame.cpu_max };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Failure::PoolFull;
+    }
+    if blame.memory_refused {
+        return Failure::MemoryLimit { max: blame.memory_max };
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return Failure::Trap { kind: "exit", message: format!("it exited with status {}", exit.0) };
+    }
+    let kind = error.downcast_ref::<Trap>().map_or("host-call", |trap| trap_kind(*trap));
+    Failure::Trap { kind, message: error.root_cause().to_string() }
+}
+
+fn trap_kind(trap: Trap) -> &'static str {
+    match trap {
+        Trap::StackOverflow => "stack-overflow",
+        Trap::MemoryOutOfBounds => "memory-out-of-bounds",
+        Trap::TableOutOfBounds => "table-out-of-bounds",
+        Trap::IndirectCallToNull => "indirect-call-to-null",
+        Trap::BadSignature => "bad-signature",
+        Trap::IntegerOverflow => "integer-overflow",
+        Trap::IntegerDivisionByZero => "division-by-zero",
+        Trap::BadConversionToInteger => "bad-conversion",
+        Trap::UnreachableCodeReached => "unreachable",
+        Trap::CannotEnterComponent => "cannot-enter",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLAME: Blame = Blame { memory_max: Bytes::mebi(64), memory_refused: false, cpu_max: Duration::from_secs(10) };
+
+    #[test]
+    fn a_trap_keeps_its_kind_through_added_context() {
+        let error = wasmtime::Error::from(Trap::StackOverflow).context("while it ran");
+        assert_eq!(
+            classify(&error, &BLAME),
+            Failure::Trap { kind: "stack-overflow", message: "wasm trap: call stack exhausted".to_owned() }
+        );
+    }
+
+    #[test]
+    fn a_trap_after_refused_memory_is_a_memory_limit() {
+        let error = wasmtime::Error::from(Trap::UnreachableCodeReached);
+        let failure = classify(&error, &Blame { memory_refused: true, ..BLAME });
+        assert_eq!(failure, Failure::MemoryLimit { max: Bytes::mebi(64) });
+        assert!(failure.to_string().contains("64Mi"), "{failure}");
+    }
+
+    #[test]
+    fn used_up_processor_time_is_not_blamed_on_memory() {
+        let error = wasmtime::Error::from(CpuExhausted).context("while it ran");
+        let failure = classify(&error, &Blame { memory_refused: true, ..BLAME });
+        assert_eq!(failure, Failure::CpuLimit { max: Duration::from_secs(10) });
+    }
+
+    #[test]
+    fn only_a_full_node_asks_to_come_back() {
+        assert_eq!(Failure::PoolFull.retry_after(), Some(Duration::from_secs(1)));
+        assert_eq!(Failure::PoolFull.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(Failure::NoResponse.retry_after(), None);
+        assert!(!Failure::PoolFull.is_guests_fault() && Failure::NoResponse.is_guests_fault());
+    }
+}

@@ -1,0 +1,35 @@
+//! Where guests run: a fresh sandbox for each request.
+//!
+//! ```text
+//!  .cwasm file --load--> Code --prepare--> Runner --call(request)--> response head, then Body
+//!                        (shared by         (a replica)               |
+//!                         replicas)                                    '- drives the guest while it is read
+//! ```
+//!
+//! The guest is polled in the task of its caller, never in one of its own, so that dropping the call or the body stops
+//! the guest, and a quick answer costs no hand-over between threads. Everything a guest can use up has a limit
+//! ([`limits`]), and every limit ends in a [`Failure`] with a stable code: nothing that a guest does ends the process.
+
+mod body;
+mod code;
+mod engine;
+mod error;
+mod failure;
+mod guest;
+mod limits;
+mod linker;
+mod machine;
+mod meter;
+mod runner;
+mod start;
+mod state;
+mod stdio;
+mod ticker;
+
+pub use body::Body;
+pub use code::Code;
+pub(crate) use engine::{WASMTIME_VERSION, base_config};
+pub use error::{Error, LoadError, PrepareError};
+pub use failure::Failure;
+pub use runner::{Runner, RunnerOptions};
+pub use start::{Sandbox, SandboxOptions};

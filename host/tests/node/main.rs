@@ -1,0 +1,15 @@
+//! A whole node against a control plane that is only messages, and a real registry.
+//!
+//! The guests are those of `cargo xtask guests`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod artifacts;
+mod drain;
+mod limits;
+mod logs;
+mod restart;
+mod routes;
+mod serve;
+mod support;
+mod update;

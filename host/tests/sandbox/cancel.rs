@@ -1,0 +1,37 @@
+//! A client that goes away takes its guest with it.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use skiff_host::sandbox::Failure;
+
+use crate::support::{get, probe, sandbox_of};
+
+#[tokio::test]
+async fn dropping_a_call_stops_a_computing_guest() {
+    let sandbox = sandbox_of(1);
+    let probe = probe(&sandbox).await;
+    let cut = tokio::time::timeout(Duration::from_millis(50), probe.get("/spin")).await;
+    assert!(cut.is_err(), "the guest spins");
+    // The only instance is free at once.
+    assert_eq!(probe.text("/count").await, "1\n");
+}
+
+#[tokio::test]
+async fn dropping_a_call_stops_a_waiting_guest() {
+    let sandbox = sandbox_of(1);
+    let probe = probe(&sandbox).await;
+    assert!(tokio::time::timeout(Duration::from_millis(20), probe.get("/sleep?ms=600000")).await.is_err());
+    assert_eq!(probe.text("/count").await, "1\n");
+}
+
+#[tokio::test]
+async fn dropping_a_body_stops_its_guest() {
+    let sandbox = sandbox_of(1);
+    let probe = probe(&sandbox).await;
+    let mut body = probe.runner.call(get("/bytes?n=1000000000000")).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    assert_eq!(probe.get("/count").await.unwrap_err(), Failure::PoolFull, "the guest is alive while it is read");
+    drop(body);
+    assert_eq!(probe.text("/count").await, "1\n");
+}

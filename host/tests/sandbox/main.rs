@@ -1,0 +1,16 @@
+//! The sandbox and the compiling process, with real guests: every limit with the failure it ends in, and a benign guest
+//! just below it.
+//!
+//! The guests are those of `cargo xtask guests`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cancel;
+mod code;
+mod compile;
+mod idle;
+mod limits;
+mod neighbours;
+mod prepare;
+mod support;
+mod traffic;

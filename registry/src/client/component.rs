@@ -1,0 +1,263 @@
+//! What a `.wasm` file is: checked before anything is sent, so that a broken build fails on the developer's machine and
+//! not on a node.
+//!
+//! A component is taken as it is. A core module for wasip1 is adapted: its preview-1 imports are satisfied by the
+//! adapter module that belongs to the wasmtime this cluster runs, as a command if it exports `_start`, else as a reactor.
+
+use bytes::Bytes;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::{Parser, Payload, TypeRef, Validator};
+
+/// The largest component that is pushed or pulled. A JavaScript service has about 13 MB, most of it the interpreter; a
+/// Python one 40 MB. Twenty times as much is a mistake (a debug build of something huge, a wrong file).
+pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+/// A checked component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Component {
+    pub(super) bytes: Bytes,
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
+    pub(super) adapted: bool,
+}
+
+/// Why a file cannot be pushed as a component.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidWasm {
+    #[error("{file} is empty (hint: did the build finish?)")]
+    Empty { file: String },
+    #[error(
+        "{file} has {bytes} bytes, more than the {COMPONENT_BYTES_MAX} that a component may have (hint: build it with --release)"
+    )]
+    TooLarge { file: String, bytes: u64 },
+    #[error("{file} is WebAssembly text, not a binary (hint: convert it with `wasm-tools parse {file} -o OUT.wasm`)")]
+    Text { file: String },
+    #[error("{file} is not WebAssembly: it starts with {start} (hint: push the .wasm file that the build wrote)")]
+    NotWasm { file: String, start: String },
+    #[error("{file} is cut off: it ends at byte {offset} in the middle of a section (hint: build or copy it again)")]
+    Truncated { file: String, offset: usize },
+    #[error("{file} is broken at byte {offset}: {why} (hint: build or copy it again)")]
+    Corrupt { file: String, offset: usize, why: String },
+    #[error(
+        "{file} is a core module that imports {imports}, which wasip1 does not have (hint: build for wasm32-wasip2 or wasm32-wasip1)"
+    )]
+    ForeignImports { file: String, imports: String },
+    #[error("{file} is a core module that exports neither _start nor a WIT world (hint: build for wasm32-wasip2)")]
+    NoExports { file: String },
+    #[error("{file} is a core module that cannot be adapted to a component: {why} (hint: build for wasm32-wasip2)")]
+    Adapt { file: String, why: String },
+}
+
+/// Checks the file named `file`, whose content is `bytes`, and adapts it if it is a core module.
+pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> {
+    let file = || file.to_owned();
+    if bytes.is_empty() {
+        return Err(InvalidWasm::Empty { file: file() });
+    }
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(InvalidWasm::TooLarge { file: file(), bytes: bytes.len() as u64 });
+    }
+    if Parser::is_component(&bytes) {
+        validate(&file(), &bytes)?;
+        let (imports, exports) = world(&file(), &bytes)?;
+        return Ok(Component { bytes, imports, exports, adapted: false });
+    }
+    if Parser::is_core_wasm(&bytes) {
+        validate(&file(), &bytes)?;
+        let bytes = adapt(&file(), &bytes)?;
+        let (imports, exports) = world(&file(), &bytes)?;
+        if exports.is_empty() {
+            return Err(InvalidWasm::NoExports { file: file() });
+        }
+        return Ok(Component { bytes, imports, exports, adapted: true });
+    }
+    if b"\0asm\x0d\x00\x01\x00".starts_with(&bytes) || b"\0asm\x01\x00\x00\x00".starts_with(&bytes) {
+        return Err(InvalidWasm::Truncated { file: file(), offset: bytes.len() });
+    }
+    let text = bytes.trim_ascii_start();
+    if text.starts_with(b"(module")
+        || text.starts_with(b"(component")
+        || text.starts_with(b";;")
+        || text.starts_with(b"(;")
+    {
+        return Err(InvalidWasm::Text { file: file() });
+    }
+    // Four bytes tell a gzip, an ELF file or an HTML page apart.
+    let start = format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(4)]));
+    Err(InvalidWasm::NotWasm { file: file(), start })
+}
+
+fn validate(file: &str, bytes: &[u8]) -> Result<(), InvalidWasm> {
+    Validator::new().validate_all(bytes).map(drop).map_err(|e| broken(file, bytes, &e))
+}
+
+fn broken(file: &str, bytes: &[u8], e: &wasmparser::BinaryReaderError) -> InvalidWasm {
+    let ends = e.offset() >= bytes.len() || e.message().contains("unexpected end");
+    match ends {
+        true => InvalidWasm::Truncated { file: file.to_owned(), offset: bytes.len() },
+        false => InvalidWasm::Corrupt { file: file.to_owned(), offset: e.offset(), why: e.message().to_owned() },
+    }
+}
+
+/// The names that the component imports and exports, in the order of the file.
+fn world(file: &str, bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InvalidWasm> {
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|e| broken(file, bytes, &e))? {
+            // Nested components and modules have worlds of their own.
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    imports.push(import.map_err(|e| broken(file, bytes, &e))?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(|e| broken(file, bytes, &e))?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((imports, exports))
+}
+
+fn adapt(file: &str, module: &[u8]) -> Result<Bytes, InvalidWasm> {
+    let core = CoreModule::read(file, module)?;
+    // A module with a WIT world of its own may import that world's interfaces: the encoder checks those.
+    if !core.has_world && !core.foreign.is_empty() {
+        return Err(InvalidWasm::ForeignImports { file: file.to_owned(), imports: core.foreign.join(", ") });
+    }
+    let adapter = match core.has_start {
+        true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    let encode = || {
+        wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(module)?
+            .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
+            .encode()
+    };
+    match encode() {
+        Ok(component) => Ok(component.into()),
+        Err(e) => Err(InvalidWasm::Adapt { file: file.to_owned(), why: format!("{e:#}") }),
+    }
+}
+
+#[derive(Debug, Default)]
+struct CoreModule {
+    has_start: bool,
+    has_world: bool,
+    foreign: Vec<String>,
+}
+
+impl CoreModule {
+    fn read(file: &str, module: &[u8]) -> Result<Self, InvalidWasm> {
+        let mut core = Self::default();
+        let fail = |e| broken(file, module, &e);
+        for payload in Parser::new(0).parse_all(module) {
+            match payload.map_err(fail)? {
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import.map_err(fail)?;
+                        let known = import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME
+                            && matches!(import.ty, TypeRef::Func(_));
+                        if !known {
+                            core.foreign.push(format!("{}.{}", import.module, import.name));
+                        }
+                    }
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        core.has_start |= export.map_err(fail)?.name == "_start";
+                    }
+                }
+                Payload::CustomSection(section) => core.has_world |= section.name().starts_with("component-type"),
+                _ => {}
+            }
+        }
+        Ok(core)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMAND: &str = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (call $exit (i32.const 0))))"#;
+
+    fn check_wat(text: &str) -> Result<Component, InvalidWasm> {
+        check("a.wasm", wat::parse_str(text).unwrap().into())
+    }
+
+    #[test]
+    fn adapts_a_core_command() {
+        let component = check_wat(COMMAND).unwrap();
+        assert!(component.adapted);
+        assert!(Parser::is_component(&component.bytes));
+        assert!(component.exports.iter().any(|e| e.starts_with("wasi:cli/run@")), "{:?}", component.exports);
+        assert!(component.imports.iter().any(|i| i.starts_with("wasi:cli/exit@")), "{:?}", component.imports);
+        assert_eq!(component, check_wat(COMMAND).unwrap(), "adapting must be repeatable");
+    }
+
+    #[test]
+    fn lists_the_outer_world_only() {
+        let component = check_wat(
+            r#"(component
+                (import "a:b/c@1.0.0" (instance))
+                (component $inner (import "hidden" (func)))
+                (core module (func (export "f")))
+                (instance $i)
+                (export "d:e/f@2.0.0" (instance $i)))"#,
+        )
+        .unwrap();
+        assert_eq!((component.imports, component.exports), (vec!["a:b/c@1.0.0".into()], vec!["d:e/f@2.0.0".into()]));
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_in_which_file() {
+        let module = Bytes::from(wat::parse_str(COMMAND).unwrap());
+        let cases = [
+            (Bytes::new(), "a.wasm is empty"),
+            (Bytes::from_static(COMMAND.as_bytes()), "a.wasm is WebAssembly text"),
+            (Bytes::from_static(b"\x7fELF\x02\x01\x01"), "a.wasm is not WebAssembly"),
+            (Bytes::from_static(b"\0asm\x0d\x00"), "a.wasm is cut off"),
+            (module.slice(..module.len() - 3), "a.wasm is cut off"),
+            (Bytes::from_static(b"\0asm\x0d\x00\x01\x00\xff\x01\x00"), "a.wasm is broken at byte"),
+        ];
+        for (bytes, expected) in cases {
+            let text = check("a.wasm", bytes).unwrap_err().to_string();
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn says_why_a_core_module_cannot_be_adapted() {
+        let text = check_wat(r#"(module (import "env" "now" (func)))"#).unwrap_err().to_string();
+        assert!(text.contains("imports env.now"), "{text}");
+        let text = check_wat(r#"(module (memory (export "memory") 1) (func (export "add")))"#).unwrap_err().to_string();
+        assert!(text.contains("neither _start nor"), "{text}");
+    }
+
+    #[test]
+    fn never_panics_on_a_damaged_component() {
+        let component = check_wat(COMMAND).unwrap().bytes;
+        for cut in (0..component.len()).step_by(97) {
+            // A cut between two sections may leave something whole.
+            drop(check("a.wasm", component.slice(..cut)));
+        }
+        for at in (8..component.len()).step_by(101) {
+            let mut damaged = component.to_vec();
+            damaged[at] ^= 0xff;
+            drop(check("a.wasm", damaged.into()));
+        }
+    }
+}

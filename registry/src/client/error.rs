@@ -1,0 +1,59 @@
+//! What can go wrong between a client and a registry.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skiff_api::Digest;
+
+use super::component::COMPONENT_BYTES_MAX;
+
+/// `image` is `REPOSITORY:TAG` or `REPOSITORY@DIGEST`, as far as it is known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("registry address {endpoint:?} is not valid (hint: write HOST:PORT)")]
+    Endpoint { endpoint: String },
+    #[error(
+        "failed to set up the registry client (hint: are CA certificates installed? the package is ca-certificates)"
+    )]
+    Setup { source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("failed to connect to the registry at {endpoint} (hint: is `skiff up` or `skiff server` running there?)")]
+    Connect { endpoint: String, source: reqwest::Error },
+    #[error("the registry at {endpoint} said nothing for {idle:?} while {image} was transferred (hint: try again)")]
+    Timeout { endpoint: String, image: String, idle: Duration },
+    #[error("failed to talk to the registry at {endpoint} about {image}")]
+    Transfer { endpoint: String, image: String, source: reqwest::Error },
+    #[error("{image} is not in the registry at {endpoint} (hint: push it with `skiff push FILE.wasm {image}`)")]
+    NotFound { endpoint: String, image: String },
+    #[error("the registry at {endpoint} does not accept this token for {image} (hint: check --token, or log in again)")]
+    Unauthorized { endpoint: String, image: String },
+    #[error("the token does not allow this on {image} (hint: ask for a token with rights on it)")]
+    Denied { image: String },
+    #[error("the registry at {endpoint} is busy or failing: {status} {message} (hint: try again later)")]
+    Unavailable { endpoint: String, status: u16, message: String },
+    #[error("the registry at {endpoint} refused {image}: {status} {message}")]
+    Refused { endpoint: String, image: String, status: u16, message: String },
+    #[error("the registry at {endpoint} answered something unexpected about {image}: {why}")]
+    Protocol { endpoint: String, image: String, why: String },
+    #[error(
+        "{what} of {image} has {bytes} bytes, more than the {bytes_max} that are allowed (hint: up to {COMPONENT_BYTES_MAX} can be)"
+    )]
+    TooLarge { image: String, what: &'static str, bytes: u64, bytes_max: u64 },
+    #[error("{image} arrived damaged: it should be {expected} and is {actual} (hint: try again, or push it again)")]
+    DigestMismatch { image: String, expected: Digest, actual: Digest },
+    #[error("{image} arrived with {actual} bytes, its manifest says {expected} (hint: try again, or push it again)")]
+    SizeMismatch { image: String, expected: u64, actual: u64 },
+    #[error("the manifest of {image} cannot be read")]
+    Manifest { image: String, source: serde_json::Error },
+    #[error("{image} holds no component: {found} (hint: push the .wasm file with `skiff push`)")]
+    NoComponent { image: String, found: String },
+    #[error("failed to write {image} to {}", path.display())]
+    Write { image: String, path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// Whether another attempt may go better.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Timeout { .. } | Self::Transfer { .. } | Self::Unavailable { .. })
+    }
+}

@@ -1,0 +1,22 @@
+//! OCI for Skiff: how a component is stored, pushed, pulled and served.
+//!
+//! - [`manifest`], [`hash`]: the formats and digests that both sides share.
+//! - [`client`] (feature `client`): from a `.wasm` file to an artifact in a registry, and back to a file on a node.
+//! - [`server`] (feature `server`): the embedded registry, the distribution specification under `/v2`.
+//! - [`store`] (feature `server`): what the embedded registry keeps on disk; also read in-process.
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod hash;
+pub mod manifest;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod store;
+
+#[cfg(feature = "client")]
+pub use client::{Artifact, Client, ClientOptions};
+#[cfg(feature = "server")]
+pub use server::{Action, Authorizer, Decision, router};
+#[cfg(feature = "server")]
+pub use store::Registry;

@@ -1,0 +1,12 @@
+//! The registry as its users see it: raw requests and the client, over loopback; power cuts on a simulated disk.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+mod auth;
+mod crash;
+mod manifests;
+mod memory;
+mod refusals;
+mod roundtrip;
+mod support;
+mod uploads;

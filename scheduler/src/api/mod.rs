@@ -1,0 +1,35 @@
+//! The API server: HTTP and JSON under `/v1`.
+//!
+//! ```text
+//! request -> metrics -> token -> time limit -> [routes]: one path each -> handler -> Objects -> store
+//! ```
+//! One table ([`endpoints`]) makes both the router and the OpenAPI document, so that neither can say what the other does
+//! not. Every answer that is not a success is a problem with a stable code. Watches and logs are newline-delimited JSON.
+
+mod apply;
+mod auth;
+mod body;
+mod endpoints;
+mod failure;
+mod images;
+mod info;
+mod list;
+mod log_merge;
+mod logs;
+mod merge;
+mod openapi;
+mod remove;
+mod router;
+mod scale;
+mod selection;
+mod state;
+mod target;
+mod watch;
+mod write;
+
+pub use auth::Token;
+pub use images::{Artifact, Images};
+pub use logs::ReplicaLine;
+pub use router::router;
+pub use scale::Scale;
+pub use state::{ApiOptions, ApiState};

@@ -1,0 +1,47 @@
+//! `DELETE` of one object. The answer is the object as it was last.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use skiff_api::resource::{DEFAULT_NAMESPACE, NamespaceSpec, ReplicaSpec, ServiceSpec};
+use skiff_api::{Code, Kind, Problem};
+
+use super::ApiState;
+use super::failure::Result;
+use super::target::Target;
+use super::write::{ATTEMPTS, read_only};
+use crate::objects::{Change, Indexed};
+
+pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Result<Response> {
+    match kind {
+        // What was made from it goes away with it: the controllers see to that.
+        Kind::Service => remove_typed::<ServiceSpec>(&state, &target).await,
+        // Its service's controller starts another one in its place.
+        Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
+        Kind::Namespace => remove_namespace(&state, &target).await,
+        Kind::Node | Kind::Revision | Kind::Event => Err(read_only(kind).into()),
+    }
+}
+
+async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<Response> {
+    let mut attempt = 1;
+    loop {
+        let live = state.objects.find::<S>(target.namespace.as_ref(), &target.name).await?;
+        match state.objects.commit(Change::new().delete(&live)).await {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+            result => {
+                result?;
+                return Ok(Json(live).into_response());
+            }
+        }
+    }
+}
+
+async fn remove_namespace(state: &ApiState, target: &Target) -> Result<Response> {
+    if target.name == DEFAULT_NAMESPACE {
+        let problem = Problem::new(Code::Forbidden, "namespace default cannot be deleted");
+        return Err(problem.object("namespace/default").hint("delete what is in it instead").into());
+    }
+    let live = state.objects.find::<NamespaceSpec>(None, &target.name).await?;
+    state.objects.delete_namespace(&live).await?;
+    Ok(Json(live).into_response())
+}

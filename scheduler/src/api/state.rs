@@ -1,0 +1,45 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::Token;
+use super::images::Images;
+use crate::link_api::LogSource;
+use crate::metrics::Metrics;
+use crate::objects::{Events, Objects};
+
+/// What the API server stands on.
+pub struct ApiOptions {
+    pub objects: Objects,
+    pub events: Events,
+    pub images: Arc<dyn Images>,
+    pub logs: Arc<dyn LogSource>,
+    pub token: Token,
+    pub metrics: Metrics,
+    /// Ends watches and logs that are being followed, so that the server can stop.
+    pub stop: CancellationToken,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(super) objects: Objects,
+    pub(super) events: Events,
+    pub(super) images: Arc<dyn Images>,
+    pub(super) logs: Arc<dyn LogSource>,
+    pub(super) token: Token,
+    pub(super) metrics: Metrics,
+    pub(super) stop: CancellationToken,
+    /// The OpenAPI document.
+    pub(super) openapi: Bytes,
+}
+
+impl ApiState {
+    pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
+        let ApiOptions { objects, events, images, logs, token, metrics, stop } = options;
+        Self { objects, events, images, logs, token, metrics, stop, openapi }
+    }
+}

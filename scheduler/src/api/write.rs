@@ -1,0 +1,179 @@
+//! Writing whole objects: `POST` creates, `PUT` replaces.
+//!
+//! `PUT` with a `metadata.resourceVersion` writes only if the object is at that version; without one, the last write
+//! wins. Both leave status, uid and all else that is the server's as it is.
+
+use std::future::Future;
+
+use axum::Json;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use skiff_api::manifest::{Document, Typed};
+use skiff_api::resource::{DEFAULT_NAMESPACE, Namespace, NamespaceSpec, Object, Service, ServiceSpec};
+use skiff_api::validate::{self, Fault};
+use skiff_api::{Code, Kind, Name, Problem};
+
+use super::failure::{Result, invalid};
+use super::images::{self, Images, Moved};
+use super::target::Target;
+use super::{ApiState, body};
+use crate::objects::{Change, Error, Indexed, ObjectKey};
+
+/// How often a write that lost a race against another is tried again. Controllers write a status a few times in a
+/// service's life; who loses that often is not in a race but in a fight.
+pub(super) const ATTEMPTS: usize = 16;
+
+/// A kind that people write.
+pub(super) trait Writable: Indexed {
+    fn of(typed: Typed) -> Option<Object<Self>>;
+
+    /// What the types alone cannot say.
+    fn faults(object: &Object<Self>) -> Vec<Fault>;
+
+    /// Completes an object from what the cluster has, before it is written over `live`.
+    fn prepare(
+        images: &dyn Images,
+        object: &mut Object<Self>,
+        live: Option<&Object<Self>>,
+    ) -> impl Future<Output = Result<Option<Moved>>> + Send;
+}
+
+impl Writable for ServiceSpec {
+    fn of(typed: Typed) -> Option<Service> {
+        match typed {
+            Typed::Service(service) => Some(*service),
+            Typed::Namespace(_) => None,
+        }
+    }
+
+    fn faults(service: &Service) -> Vec<Fault> {
+        validate::service(service)
+    }
+
+    async fn prepare(images: &dyn Images, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {
+        images::pin(images, service, live.map(|live| &live.spec)).await
+    }
+}
+
+impl Writable for NamespaceSpec {
+    fn of(typed: Typed) -> Option<Namespace> {
+        match typed {
+            Typed::Namespace(namespace) => Some(*namespace),
+            Typed::Service(_) => None,
+        }
+    }
+
+    fn faults(namespace: &Namespace) -> Vec<Fault> {
+        validate::namespace(namespace)
+    }
+
+    async fn prepare(_: &dyn Images, _: &mut Namespace, _: Option<&Namespace>) -> Result<Option<Moved>> {
+        Ok(None)
+    }
+}
+
+/// `POST` on a collection.
+pub(super) async fn create(state: ApiState, kind: Kind, target: Target, body: Body) -> Result<Response> {
+    let document = body::document(body).await?;
+    match kind {
+        Kind::Service => create_typed::<ServiceSpec>(&state, &target, document).await,
+        Kind::Namespace => create_typed::<NamespaceSpec>(&state, &target, document).await,
+        _ => Err(read_only(kind).into()),
+    }
+}
+
+async fn create_typed<S: Writable>(state: &ApiState, target: &Target, document: Document) -> Result<Response> {
+    let mut object: Object<S> = placed(target, document)?.object;
+    state.objects.require_namespace(object.metadata.namespace.as_ref()).await?;
+    S::prepare(&*state.images, &mut object, None).await?;
+    let object = state.objects.create(object).await?;
+    Ok((StatusCode::CREATED, Json(object)).into_response())
+}
+
+/// `PUT` on an object.
+pub(super) async fn replace(state: ApiState, kind: Kind, target: Target, body: Body) -> Result<Response> {
+    let document = body::document(body).await?;
+    match kind {
+        Kind::Service => replace_typed::<ServiceSpec>(&state, &target, document).await,
+        Kind::Namespace => replace_typed::<NamespaceSpec>(&state, &target, document).await,
+        _ => Err(read_only(kind).into()),
+    }
+}
+
+async fn replace_typed<S: Writable>(state: &ApiState, target: &Target, document: Document) -> Result<Response> {
+    let Placed { object: wanted, resource_version } = placed::<S>(target, document)?;
+    let mut attempt = 1;
+    loop {
+        let live: Object<S> = state.objects.find(target.namespace.as_ref(), &target.name).await?;
+        if let Some(seen) = resource_version.as_ref().filter(|seen| **seen != live.metadata.resource_version) {
+            let (object, now) = (ObjectKey::of(&live), live.metadata.resource_version);
+            return Err(Error::Conflict { object, seen: seen.clone(), now }.into());
+        }
+        let mut wanted = wanted.clone();
+        S::prepare(&*state.images, &mut wanted, Some(&live)).await?;
+        if is_same(&live, &wanted) {
+            return Ok(Json(live).into_response());
+        }
+        match state.objects.write_spec(&live, &wanted, Change::new()).await {
+            Err(error) if error.is_conflict() && resource_version.is_none() && attempt < ATTEMPTS => attempt += 1,
+            result => return Ok(Json(result?).into_response()),
+        }
+    }
+}
+
+/// Whether writing `wanted` over `live` would change nothing.
+pub(super) fn is_same<S: Indexed>(live: &Object<S>, wanted: &Object<S>) -> bool {
+    live.spec == wanted.spec
+        && live.metadata.labels == wanted.metadata.labels
+        && live.metadata.annotations == wanted.metadata.annotations
+}
+
+/// An object that is where the path says.
+struct Placed<S: Writable> {
+    object: Object<S>,
+    resource_version: Option<String>,
+}
+
+fn placed<S: Writable>(target: &Target, document: Document) -> Result<Placed<S>> {
+    let (kind, named) = (document.kind, document.namespace.clone());
+    let resource_version = document.resource_version;
+    let Some(mut object) = S::of(document.typed) else {
+        return Err(invalid(format!("the body is a {kind}, the path is for a {}", S::KIND)).into());
+    };
+    if let (Some(path), Some(body)) = (&target.namespace, &named)
+        && path != body
+    {
+        return Err(invalid(format!("the body is for namespace {body}, the path for {path}")).into());
+    }
+    if !target.name.is_empty() && object.metadata.name != target.name {
+        let detail = format!("the body is for {}, the path for {}", object.metadata.name, target.name);
+        return Err(invalid(detail).into());
+    }
+    object.metadata.namespace = namespace_of(S::KIND, target.namespace.clone().or(named));
+    if let Some(fault) = S::faults(&object).into_iter().next() {
+        return Err(fault_problem(fault).into());
+    }
+    Ok(Placed { object, resource_version })
+}
+
+/// The namespace that an object is written to: `default` if none is named.
+pub(super) fn namespace_of(kind: Kind, named: Option<Name>) -> Option<Name> {
+    match kind.is_namespaced() {
+        true => named.or_else(|| DEFAULT_NAMESPACE.parse().ok()),
+        false => None,
+    }
+}
+
+pub(super) fn fault_problem(fault: Fault) -> Problem {
+    let problem = invalid(format!("{}: {}", fault.field, fault.message));
+    fault.hint.into_iter().fold(problem, Problem::hint)
+}
+
+pub(super) fn read_only(kind: Kind) -> Problem {
+    let problem = Problem::new(Code::Forbidden, format!("a {kind} is written by Skiff itself"));
+    match kind {
+        Kind::Revision | Kind::Replica => problem.hint("change the Service that it belongs to"),
+        _ => problem,
+    }
+}

@@ -1,0 +1,129 @@
+//! The control plane put together: store, objects, control loop, links and API.
+//!
+//! ```text
+//!   requests ──> router ──> Objects ──> Store <── control loop <── links <── nodes
+//! ```
+//! [`ControlPlane::start`] does all that can fail before it answers, so that a control plane that started runs. It serves
+//! nothing by itself: whoever starts it mounts [`ControlPlane::router`] on a listener and brings its nodes with
+//! [`ControlPlane::connect_node`].
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiOptions, Images, Token};
+use crate::controllers::{Control, Counters, Parts, Recorder, Term, TermError};
+use crate::link::{Hub, LogRouter, NodeLink};
+use crate::link_api::LogSource;
+use crate::metrics::Metrics;
+use crate::objects::{self, Events, Objects};
+use crate::plan::Names;
+use crate::store::{self, EventLog, Store};
+
+/// What a control plane stands on.
+pub struct ControlPlaneOptions {
+    pub store: Arc<dyn Store>,
+    pub events: EventLog,
+    /// The registry, to pin the images of what is written.
+    pub images: Arc<dyn Images>,
+    /// What callers of the API must have.
+    pub token: Token,
+    /// Seeds the names of replicas; a random number, unless a test wants the same names again.
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Term(#[from] TermError),
+    #[error("failed to create the default namespace")]
+    Bootstrap(#[source] objects::Error),
+    #[error("failed to read the cluster's objects")]
+    Load(#[source] store::Error),
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    hub: Hub,
+    logs: LogRouter,
+    objects: Objects,
+    metrics: Metrics,
+    router: Router,
+    stop: CancellationToken,
+    control: JoinHandle<()>,
+}
+
+impl ControlPlane {
+    /// Takes over the cluster in that store: whatever an earlier control plane still sends is older than what this one
+    /// does, and is refused by the nodes.
+    pub async fn start(options: ControlPlaneOptions) -> Result<Self, StartError> {
+        let ControlPlaneOptions { store, events, images, token, seed } = options;
+        let objects = Objects::new(store);
+        objects.bootstrap().await.map_err(StartError::Bootstrap)?;
+        let term = Term::take(&**objects.store()).await?;
+        let logs = LogRouter::default();
+        let (hub, inbox) = Hub::new(logs.clone());
+        let counters = Arc::new(Counters::default());
+        let events = Events::new(events);
+        let stop = CancellationToken::new();
+        let control = Control::load(Parts {
+            objects: objects.clone(),
+            recorder: Recorder::new(events.clone()),
+            term,
+            names: Names::new(seed),
+            logs: logs.clone(),
+            inbox,
+            counters: Arc::clone(&counters),
+        })
+        .await
+        .map_err(StartError::Load)?;
+        let metrics = Metrics::new();
+        metrics.append(Arc::new(move || counters.render()));
+        let router = api::router(ApiOptions {
+            objects: objects.clone(),
+            events,
+            images,
+            logs: Arc::new(logs.clone()),
+            token,
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        });
+        let control = tokio::spawn(control.run(stop.clone()));
+        Ok(Self { hub, logs, objects, metrics, router, stop, control })
+    }
+
+    /// A link for a node, in this process or at the end of a connection. The node speaks first.
+    pub fn connect_node(&self) -> NodeLink {
+        self.hub.connect()
+    }
+
+    /// The API, to be mounted on a listener.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Where other parts of the process add their metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The logs of replicas, from the nodes that have them.
+    pub fn logs(&self) -> Arc<dyn LogSource> {
+        Arc::new(self.logs.clone())
+    }
+
+    /// The cluster's objects, as the API and the controllers see them.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Ends watches, logs and links, and finishes what is being written. Nodes go on with what they have.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if let Err(error) = self.control.await {
+            tracing::error!(%error, "the control loop did not end well");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The state as the store has it, kept up to date from the watch.
+//!
+//! An object that cannot be read is reported and left out: one damaged value must not stop all other services.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use skiff_api::resource::{Kind, Liveness, Node, Object, Replica, Revision, Service, Spec};
+use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey};
+
+use crate::objects::{ObjectKey, decode, key};
+use crate::plan::State;
+use crate::store::{self, Batch, Entry, List, Revision as StoreRevision, Store};
+
+/// What a change of the store may have to do with.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// To be planned.
+    pub(crate) services: BTreeSet<ServiceKey>,
+    /// Whose routes may differ.
+    pub(crate) routes: BTreeSet<ServiceKey>,
+    /// Whose assignment may differ.
+    pub(crate) replicas: BTreeSet<ReplicaKey>,
+    /// There may be room for what had none.
+    pub(crate) room: bool,
+}
+
+/// Reads everything, as of one revision.
+pub(crate) async fn load(store: &dyn Store) -> Result<(State, StoreRevision), store::Error> {
+    let listing = store.list(List::prefix(key::OBJECTS)).await?;
+    let mut state = State::default();
+    let mut touched = Touched::default();
+    for entry in &listing.entries {
+        apply_one(&mut state, &entry.key, None, Some(entry), &mut touched);
+    }
+    Ok((state, listing.revision))
+}
+
+/// Brings the state to where a transaction left the store.
+pub(crate) fn apply(state: &mut State, batch: &Batch, touched: &mut Touched) {
+    for change in &batch.changes {
+        apply_one(state, &change.key, change.before.as_ref(), change.after.as_ref(), touched);
+    }
+}
+
+fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option<&Entry>, touched: &mut Touched) {
+    let Some(key) = ObjectKey::parse(key) else { return };
+    match (key.kind, &key.namespace) {
+        (Kind::Service, Some(namespace)) => {
+            let Ok(name) = key.name.parse::<Name>() else { return };
+            let service = ServiceKey { namespace: namespace.clone(), name };
+            state.set_service(service.clone(), read::<Service, _>(after));
+            touched.routes.insert(service.clone());
+            touched.services.insert(service);
+        }
+        (Kind::Revision, Some(namespace)) => {
+            let revision: Option<Arc<Revision>> = read(after);
+            let Some(owner) = revision.clone().or_else(|| read(before)) else { return };
+            let service = ServiceKey { namespace: namespace.clone(), name: owner.spec.service.clone() };
+            state.set_revision(&service, RevisionName::new(key.name), revision);
+            if let Some(workload) = state.workload(&service) {
+                let keys = workload
+                    .replicas
+                    .keys()
+                    .map(|name| ReplicaKey { namespace: namespace.clone(), name: name.clone() });
+                touched.replicas.extend(keys);
+            }
+            touched.services.insert(service);
+        }
+        (Kind::Replica, Some(namespace)) => {
+            let replica: Option<Arc<Replica>> = read(after);
+            let Some(owner) = replica.clone().or_else(|| read(before)) else { return };
+            let service = ServiceKey { namespace: namespace.clone(), name: owner.spec.service.clone() };
+            let name = ReplicaName::new(key.name);
+            touched.room |= replica.is_none();
+            state.set_replica(&service, &name, replica);
+            touched.replicas.insert(ReplicaKey { namespace: namespace.clone(), name });
+            touched.services.insert(service);
+        }
+        (Kind::Node, None) => {
+            let name = NodeName::new(key.name);
+            let node: Option<Arc<Node>> = read(after);
+            let alive = |node: &Option<Arc<Node>>| node.as_ref().is_some_and(|n| n.status.liveness == Liveness::Alive);
+            let was_alive = state.node(&name).is_some_and(|node| node.is_alive());
+            let is_alive = alive(&node);
+            state.set_node(&name, node);
+            touched.room |= is_alive;
+            if was_alive != is_alive {
+                let placed = state.node(&name).map(|node| &node.replicas).into_iter().flatten();
+                touched.services.extend(placed.filter_map(|replica| state.owner(replica).cloned()));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn read<T, S: Spec>(entry: Option<&Entry>) -> Option<Arc<T>>
+where
+    T: From<Object<S>>,
+{
+    match decode::<S>(entry?) {
+        Ok(object) => Some(Arc::new(object.into())),
+        Err(error) => {
+            tracing::error!(%error, "left an object out");
+            None
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The control plane.
+
+pub mod api;
+mod control_plane;
+pub mod controllers;
+pub mod link;
+pub mod link_api;
+pub mod metrics;
+pub mod objects;
+pub mod plan;
+pub mod store;
+
+pub use control_plane::{ControlPlane, ControlPlaneOptions, StartError};

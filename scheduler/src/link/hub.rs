@@ -1,0 +1,111 @@
+//! Making links, and reading from them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use skiff_api::wire::{FromNode, ToNode};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::LogRouter;
+
+/// Messages to one node that it has not taken yet. A burst of a thousand changes passes; a node that stands still does
+/// not hold more than this.
+const TO_NODE_MAX: usize = 1024;
+
+/// Messages of one node that wait to be read.
+const FROM_NODE_MAX: usize = 256;
+
+/// Messages of all nodes that wait for the control loop.
+const ARRIVALS_MAX: usize = 1024;
+
+/// A node's end of a link. Either side ends it by dropping its end.
+#[derive(Debug)]
+pub struct NodeLink {
+    pub to_control: mpsc::Sender<FromNode>,
+    /// Ends when the control plane has dropped the link: the node should connect again.
+    pub from_control: mpsc::Receiver<ToNode>,
+}
+
+/// Tells links apart; none is used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LinkId(u64);
+
+/// Something that the control loop must know of.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) link: LinkId,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Opened(Opened),
+    Said(Box<FromNode>),
+    Closed,
+}
+
+/// The control loop's end of a new link: dropping it ends the link.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) to_node: mpsc::Sender<ToNode>,
+    pub(crate) reader: DropGuard,
+}
+
+/// Makes links. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    arrivals: mpsc::Sender<Arrival>,
+    logs: LogRouter,
+    next: Arc<AtomicU64>,
+}
+
+impl Hub {
+    pub(crate) fn new(logs: LogRouter) -> (Self, mpsc::Receiver<Arrival>) {
+        let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
+        (Self { arrivals, logs, next: Arc::new(AtomicU64::new(1)) }, inbox)
+    }
+
+    /// A new link, on which the node speaks first. Must be called within a tokio runtime.
+    pub fn connect(&self) -> NodeLink {
+        let link = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (to_control, from_node) = mpsc::channel(FROM_NODE_MAX);
+        let (to_node, from_control) = mpsc::channel(TO_NODE_MAX);
+        let dropped = CancellationToken::new();
+        let reader = dropped.clone().drop_guard();
+        let opened = Opened { to_node, reader };
+        let (arrivals, logs) = (self.arrivals.clone(), self.logs.clone());
+        tokio::spawn(async move {
+            let arrive = |what| arrivals.send(Arrival { link, what });
+            if arrive(What::Opened(opened)).await.is_ok() {
+                read(link, from_node, &dropped, &arrivals, &logs).await;
+                // The loop may have ended; then nobody needs to know.
+                let _ = arrive(What::Closed).await;
+            }
+        });
+        NodeLink { to_control, from_control }
+    }
+}
+
+/// Passes on what a node says until either side ends the link.
+async fn read(
+    link: LinkId,
+    mut from_node: mpsc::Receiver<FromNode>,
+    dropped: &CancellationToken,
+    arrivals: &mpsc::Sender<Arrival>,
+    logs: &LogRouter,
+) {
+    while let Some(Some(message)) = dropped.run_until_cancelled(from_node.recv()).await {
+        match message {
+            FromNode::Logs { id, lines } => logs.deliver(link, id, lines),
+            FromNode::LogsEnd { id, error } => logs.end(link, id, error),
+            message => {
+                let arrival = Arrival { link, what: What::Said(Box::new(message)) };
+                let passed = dropped.run_until_cancelled(arrivals.send(arrival)).await;
+                if !matches!(passed, Some(Ok(()))) {
+                    return;
+                }
+            }
+        }
+    }
+}

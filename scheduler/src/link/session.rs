@@ -1,0 +1,171 @@
+//! One link as a state machine: what the node was told, and what to tell it next.
+//!
+//! ```text
+//! New ── hello ──> Told (whole) ── change ──> Told (delta) ── resync or hello ──> Told (whole)
+//! ```
+//! It does no I/O: messages are what its methods return.
+
+use skiff_api::wire::{Base, Desired, Fence, FromNode, Hello, PROTOCOL, Routes, ToNode};
+use skiff_api::{NodeName, ReplicaKey, ServiceKey};
+
+use crate::plan::State;
+use crate::plan::desired::Told;
+
+/// Why a link is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("it speaks version {theirs} of the protocol, not {PROTOCOL} (hint: run the same version of skiff on both)")]
+    Protocol { theirs: u32 },
+    #[error("it is {was} and says that it is {says}")]
+    Renamed { was: NodeName, says: NodeName },
+    #[error("it sent {message} before it said hello")]
+    NoHello { message: &'static str },
+    #[error("its name is not one (hint: use letters, digits, '-', '.' and '_')")]
+    BadName,
+    #[error("its hello is longer than any node's")]
+    LongHello,
+    #[error("another machine with that name is connected (hint: give each node its own name)")]
+    NameTaken,
+    #[error("it does not take its messages: its queue is full")]
+    Stuck,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    node: Option<NodeName>,
+    told: Told,
+    desired: Fence,
+    routes: Fence,
+}
+
+impl Session {
+    /// Who is at the other end, once it has said so.
+    pub(crate) fn node(&self) -> Option<&NodeName> {
+        self.node.as_ref()
+    }
+
+    pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Refused> {
+        if hello.protocol != PROTOCOL {
+            return Err(Refused::Protocol { theirs: hello.protocol });
+        }
+        match &self.node {
+            Some(was) if *was != hello.node => Err(Refused::Renamed { was: was.clone(), says: hello.node.clone() }),
+            _ => {
+                self.node = Some(hello.node.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Who said this; only a hello may come before a hello.
+    pub(crate) fn speaker(&self, message: &FromNode) -> Result<NodeName, Refused> {
+        let message = match message {
+            FromNode::Hello(_) => "a hello",
+            FromNode::Observed(_) => "a report",
+            FromNode::Resync => "a request for the whole",
+            FromNode::Event(_) => "an event",
+            FromNode::Logs { .. } | FromNode::LogsEnd { .. } => "log lines",
+        };
+        self.node.clone().ok_or(Refused::NoHello { message })
+    }
+
+    /// All that the node should run and answer for. Nothing before its hello.
+    pub(crate) fn whole(&mut self, state: &State, mut fence: impl FnMut() -> Fence) -> Vec<ToNode> {
+        let Some(node) = &self.node else { return Vec::new() };
+        let (told, assignments, routes) = Told::whole(state, node);
+        self.told = told;
+        self.routes = fence();
+        self.desired = fence();
+        let routes = Routes { fence: self.routes, base: Base::Whole, upsert: routes, remove: Vec::new() };
+        let desired = Desired { fence: self.desired, base: Base::Whole, upsert: assignments, remove: Vec::new() };
+        vec![ToNode::Routes(routes), ToNode::Desired(desired)]
+    }
+
+    /// What changed. Routes come first: what is removed gets no new requests before it stops.
+    pub(crate) fn delta<'a>(
+        &mut self,
+        state: &State,
+        replicas: impl IntoIterator<Item = &'a ReplicaKey>,
+        services: impl IntoIterator<Item = &'a ServiceKey>,
+        mut fence: impl FnMut() -> Fence,
+    ) -> Vec<ToNode> {
+        let Some(node) = &self.node else { return Vec::new() };
+        let mut messages = Vec::new();
+        let routes = self.told.route(state, services);
+        if !routes.is_empty() {
+            let base = Base::After(self.routes);
+            self.routes = fence();
+            let (upsert, remove) = (routes.upsert, routes.remove);
+            messages.push(ToNode::Routes(Routes { fence: self.routes, base, upsert, remove }));
+        }
+        let desired = self.told.assign(state, node, replicas.into_iter().cloned());
+        if !desired.is_empty() {
+            let base = Base::After(self.desired);
+            self.desired = fence();
+            let (upsert, remove) = (desired.upsert, desired.remove);
+            messages.push(ToNode::Desired(Desired { fence: self.desired, base, upsert, remove }));
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_api::ReplicaName;
+    use skiff_api::resource::Phase;
+
+    use super::*;
+    use crate::plan::testing::{World, hello_from, key, memory};
+
+    fn counting() -> impl FnMut() -> Fence {
+        let mut counter = 0;
+        move || {
+            counter += 1;
+            Fence { epoch: 1, term: 1, counter }
+        }
+    }
+
+    #[test]
+    fn deltas_build_on_what_was_sent_last() {
+        let mut world = World::new();
+        world.node("n", memory(10));
+        world.service("cart", 1, memory(1));
+        world.revision("cart", 1, memory(1));
+        let mut session = Session::default();
+        let mut fence = counting();
+        assert!(session.whole(&world.state, &mut fence).is_empty(), "nobody is there yet");
+        session.hello(&hello_from("n", memory(10))).unwrap();
+        let whole = session.whole(&world.state, &mut fence);
+        assert!(matches!(&whole[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
+            if routes.base == Base::Whole && routes.upsert.len() == 1 && desired.base == Base::Whole));
+
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Pending);
+        let replica = ReplicaKey { namespace: key("x").namespace, name: ReplicaName::new("cart-1-aaaaa") };
+        let delta = session.delta(&world.state, [&replica], [&key("cart")], &mut fence);
+        let [ToNode::Desired(desired)] = &delta[..] else { panic!("{delta:?}") };
+        assert_eq!(desired.base, Base::After(Fence { epoch: 1, term: 1, counter: 2 }));
+        assert_eq!((desired.fence.counter, desired.upsert.len()), (3, 1));
+        assert!(session.delta(&world.state, [&replica], [&key("cart")], &mut fence).is_empty());
+
+        world.no_service("cart");
+        world.no_replica("cart", "cart-1-aaaaa");
+        let delta = session.delta(&world.state, [&replica], [&key("cart")], &mut fence);
+        assert!(matches!(&delta[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
+            if routes.remove == [key("cart")] && desired.remove == [replica]
+                && desired.base == Base::After(Fence { epoch: 1, term: 1, counter: 3 })));
+    }
+
+    #[test]
+    fn a_link_begins_with_a_hello_in_the_right_protocol_and_keeps_its_name() {
+        let mut session = Session::default();
+        let error = session.speaker(&FromNode::Resync).unwrap_err();
+        assert_eq!(error, Refused::NoHello { message: "a request for the whole" });
+        let mut hello = hello_from("n", memory(1));
+        hello.protocol = PROTOCOL + 1;
+        assert_eq!(session.hello(&hello), Err(Refused::Protocol { theirs: PROTOCOL + 1 }));
+        session.hello(&hello_from("n", memory(1))).unwrap();
+        session.hello(&hello_from("n", memory(2))).unwrap();
+        assert!(matches!(session.hello(&hello_from("m", memory(1))), Err(Refused::Renamed { .. })));
+        assert_eq!(session.speaker(&FromNode::Resync), Ok(NodeName::new("n")));
+    }
+}

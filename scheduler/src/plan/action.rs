@@ -1,0 +1,65 @@
+//! What a plan consists of.
+
+use skiff_api::resource::{EventType, ObjectRef, ReplicaStatus, RevisionSpec, ServiceStatus};
+use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey};
+
+/// One step for one service: its actions go into one transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub service: ServiceKey,
+    pub actions: Vec<Action>,
+    /// What happens and why, for people; written once the actions are done.
+    pub events: Vec<PlannedEvent>,
+}
+
+impl Plan {
+    pub fn nothing(service: ServiceKey) -> Self {
+        Self { service, actions: Vec::new(), events: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// A change of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    CreateRevision {
+        name: RevisionName,
+        spec: RevisionSpec,
+    },
+    DeleteRevision {
+        name: RevisionName,
+    },
+    /// `status` says why there is no node, if there is none.
+    CreateReplica {
+        name: ReplicaName,
+        revision: RevisionName,
+        node: Option<NodeName>,
+        status: ReplicaStatus,
+    },
+    /// Gives a replica that waited for room its node.
+    Place {
+        name: ReplicaName,
+        node: NodeName,
+    },
+    /// Says anew why a replica has no node.
+    Explain {
+        name: ReplicaName,
+        status: ReplicaStatus,
+    },
+    DeleteReplica {
+        name: ReplicaName,
+    },
+    SetStatus(ServiceStatus),
+}
+
+/// An event without its time and count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedEvent {
+    pub regarding: ObjectRef,
+    pub event_type: EventType,
+    pub reason: &'static str,
+    pub message: String,
+}

@@ -1,0 +1,177 @@
+//! What each node should run and answer for, and what of that a link has not been told yet.
+//!
+//! A [`Told`] is one link's memory: what was sent on it. Changes name the replicas and services they touch, and only
+//! those are compared, so that a change costs the same with ten services as with ten thousand. An assignment never
+//! changes once it was made (its revision is immutable and its uid its own), so uids are enough to compare.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use skiff_api::resource::Route;
+use skiff_api::wire::{Assignment, ServiceRoutes};
+use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
+
+use super::State;
+use crate::objects::routes_of;
+
+/// The assignment of a replica, if it is placed on that node and its revision is known.
+pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<Assignment> {
+    let owner = state.owner(key)?;
+    let workload = state.workload(owner)?;
+    let replica = workload.replicas.get(&key.name)?;
+    if replica.spec.node.as_ref() != Some(node) {
+        return None;
+    }
+    let revision = workload.revisions.get(&replica.spec.revision)?;
+    Some(Assignment {
+        replica: key.clone(),
+        uid: replica.metadata.uid.clone(),
+        service: owner.name.clone(),
+        revision: replica.spec.revision.clone(),
+        template: revision.template.clone(),
+    })
+}
+
+/// Where a service is found, if it exists. It need not have a replica: the gateway then says that it has none.
+pub fn routes(state: &State, key: &ServiceKey) -> Option<ServiceRoutes> {
+    let service = state.workload(key)?.service.as_ref()?;
+    Some(ServiceRoutes { service: key.clone(), routes: routes_of(key, &service.spec) })
+}
+
+/// What one link was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    assigned: BTreeMap<ReplicaKey, Uid>,
+    routed: BTreeMap<ServiceKey, Vec<Route>>,
+}
+
+/// What differs from what was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delta<K, V> {
+    pub upsert: Vec<V>,
+    pub remove: Vec<K>,
+}
+
+impl<K, V> Delta<K, V> {
+    pub fn is_empty(&self) -> bool {
+        self.upsert.is_empty() && self.remove.is_empty()
+    }
+}
+
+impl Told {
+    /// Everything, as though nothing had been told.
+    pub fn whole(state: &State, node: &NodeName) -> (Self, Vec<Assignment>, Vec<ServiceRoutes>) {
+        let mut told = Self::default();
+        let placed: Vec<ReplicaKey> =
+            state.node(node).map_or_else(Vec::new, |node| node.replicas.iter().cloned().collect());
+        let assigned = told.assign(state, node, placed);
+        let routed = told.route(state, state.workloads().keys());
+        (told, assigned.upsert, routed.upsert)
+    }
+
+    /// The difference for these replicas, which counts as told from now on.
+    pub fn assign(
+        &mut self,
+        state: &State,
+        node: &NodeName,
+        touched: impl IntoIterator<Item = ReplicaKey>,
+    ) -> Delta<ReplicaKey, Assignment> {
+        let mut delta = Delta { upsert: Vec::new(), remove: Vec::new() };
+        for key in touched {
+            match assignment(state, node, &key) {
+                Some(assignment) => {
+                    let before = self.assigned.insert(key, assignment.uid.clone());
+                    if before.as_ref() != Some(&assignment.uid) {
+                        delta.upsert.push(assignment);
+                    }
+                }
+                None if self.assigned.remove(&key).is_some() => delta.remove.push(key),
+                None => {}
+            }
+        }
+        delta
+    }
+
+    /// The difference for these services' routes, which counts as told from now on.
+    pub fn route<'a>(
+        &mut self,
+        state: &State,
+        touched: impl IntoIterator<Item = &'a ServiceKey>,
+    ) -> Delta<ServiceKey, ServiceRoutes> {
+        let mut delta = Delta { upsert: Vec::new(), remove: Vec::new() };
+        for key in touched {
+            match routes(state, key) {
+                Some(routes) => {
+                    let told = self.routed.entry(key.clone()).or_default();
+                    let before = mem::replace(told, routes.routes.clone());
+                    if before != routes.routes {
+                        delta.upsert.push(routes);
+                    }
+                }
+                None if self.routed.remove(key).is_some() => delta.remove.push(key.clone()),
+                None => {}
+            }
+        }
+        delta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_api::ReplicaName;
+    use skiff_api::resource::Phase;
+
+    use super::*;
+    use crate::plan::testing::{World, key, memory};
+
+    fn replica(name: &str) -> ReplicaKey {
+        ReplicaKey { namespace: key("x").namespace, name: ReplicaName::new(name) }
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let mut world = World::new();
+        let node = NodeName::new("n");
+        world.node("n", memory(10));
+        world.service("cart", 1, memory(1));
+        let (mut told, assigned, routed) = Told::whole(&world.state, &node);
+        assert_eq!((assigned.len(), routed.len()), (0, 1));
+        assert_eq!(routed[0].routes[0].host.as_deref(), Some("cart.default.localhost"));
+
+        // Without its revision a replica cannot run; with it, it is told.
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Pending);
+        let touched = || [replica("cart-1-aaaaa")];
+        assert!(told.assign(&world.state, &node, touched()).is_empty());
+        world.revision("cart", 1, memory(1));
+        assert_eq!(told.assign(&world.state, &node, touched()).upsert.len(), 1);
+        assert!(told.assign(&world.state, &node, touched()).is_empty());
+
+        // A new phase is nothing to tell, another node is.
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Ready);
+        assert!(told.assign(&world.state, &node, touched()).is_empty());
+        world.replica("cart", 1, "aaaaa", Some("m"), Phase::Ready);
+        assert_eq!(told.assign(&world.state, &node, touched()).remove, touched());
+
+        assert!(told.route(&world.state, [&key("cart")]).is_empty());
+        world.no_service("cart");
+        assert_eq!(told.route(&world.state, [&key("cart")]).remove, [key("cart")]);
+    }
+
+    #[test]
+    fn the_whole_is_what_deltas_add_up_to() {
+        let mut world = World::new();
+        let node = NodeName::new("n");
+        world.node("n", memory(10));
+        let mut told = Told::default();
+        for service in ["a", "b", "c"] {
+            world.service(service, 1, memory(1));
+            world.revision(service, 1, memory(1));
+            world.replica(service, 1, "aaaaa", Some(if service == "b" { "m" } else { "n" }), Phase::Pending);
+            told.assign(&world.state, &node, [replica(&format!("{service}-1-aaaaa"))]);
+            told.route(&world.state, [&key(service)]);
+        }
+        let (whole, assigned, routed) = Told::whole(&world.state, &node);
+        assert_eq!((assigned.len(), routed.len()), (2, 3));
+        assert_eq!((whole.assigned, whole.routed), (told.assigned, told.routed));
+    }
+}

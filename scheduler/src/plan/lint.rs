@@ -1,0 +1,273 @@
+//! Checks every plan against what must always hold, before it is carried out.
+//!
+//! It knows nothing of how plans are made, so that a mistake there does not become an outage: a plan that it refuses is
+//! reported and not executed. One [`Lint`] sees all plans of a round, for together they must fit, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use skiff_api::resource::Resources;
+use skiff_api::{NodeName, ReplicaName, RevisionName};
+
+use super::state::Health;
+use super::{Action, Plan, State};
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It places more on a node than the node has.
+    Capacity {
+        node: NodeName,
+    },
+    /// It places on a node that is not alive.
+    NodeNotAlive {
+        node: NodeName,
+    },
+    /// It leaves fewer that answer than are wanted, or than there were.
+    Availability {
+        before: usize,
+        after: usize,
+        wanted: usize,
+    },
+    /// A replica's revision would not exist.
+    NoRevision {
+        replica: ReplicaName,
+        revision: RevisionName,
+    },
+    DuplicateName {
+        name: String,
+    },
+    /// It changes a replica or revision that is not there.
+    Missing {
+        name: String,
+    },
+    /// It makes something for a service that is gone.
+    NoService,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capacity { node } => write!(f, "more is placed on {node} than it has"),
+            Self::NodeNotAlive { node } => write!(f, "{node} is not alive"),
+            Self::Availability { before, after, wanted } => {
+                write!(f, "{after} replicas would answer where {before} do and {wanted} are wanted")
+            }
+            Self::NoRevision { replica, revision } => write!(f, "{replica} would lack its revision {revision}"),
+            Self::DuplicateName { name } => write!(f, "{name} would exist twice"),
+            Self::Missing { name } => write!(f, "{name} does not exist"),
+            Self::NoService => write!(f, "the service does not exist"),
+        }
+    }
+}
+
+/// The linter of one round.
+pub struct Lint<'a> {
+    state: &'a State,
+    /// What the accepted plans of the round place.
+    placed: BTreeMap<NodeName, Resources>,
+}
+
+impl<'a> Lint<'a> {
+    pub fn new(state: &'a State) -> Self {
+        Self { state, placed: BTreeMap::new() }
+    }
+
+    /// All that is wrong with a plan; one that is accepted counts for the next ones.
+    pub fn check(&mut self, plan: &Plan) -> Vec<Fault> {
+        let before: BTreeMap<&ReplicaName, Seen<'_>> = self.replicas(plan);
+        let mut faults = Vec::new();
+        let (after, revisions) = apply(plan, self.state, before.clone(), &mut faults);
+        for (name, replica) in &after {
+            if !revisions.contains_key(replica.revision) {
+                let (replica, revision) = ((*name).clone(), replica.revision.clone());
+                faults.push(Fault::NoRevision { replica, revision });
+            }
+        }
+        let workload = self.state.workload(&plan.service);
+        let wanted = workload.and_then(|workload| workload.service.as_ref()).map_or(0, |service| service.spec.replicas);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let ready = |replicas: &BTreeMap<&ReplicaName, Seen<'_>>| replicas.values().filter(|r| r.is_ready).count();
+        let (ready_before, ready_after) = (ready(&before), ready(&after));
+        if ready_after < wanted.min(ready_before) {
+            faults.push(Fault::Availability { before: ready_before, after: ready_after, wanted });
+        }
+        let mut placed = self.placed.clone();
+        for (name, replica) in &after {
+            let newly = before.get(name).is_none_or(|before| before.node.is_none());
+            let (Some(node), true) = (replica.node, newly) else { continue };
+            let resources = revisions.get(replica.revision).copied().unwrap_or(Resources::ZERO);
+            let sum = placed.entry(node.clone()).or_insert(Resources::ZERO);
+            *sum = sum.plus(resources);
+        }
+        faults.extend(self.overfull(&placed));
+        if faults.is_empty() {
+            self.placed = placed;
+        }
+        faults
+    }
+
+    /// The replicas that the service owns: what a deleted one left is nobody's loss.
+    fn replicas<'p>(&self, plan: &'p Plan) -> BTreeMap<&'p ReplicaName, Seen<'p>>
+    where
+        'a: 'p,
+    {
+        let Some(workload) = self.state.workload(&plan.service) else { return BTreeMap::new() };
+        let seen = |replica: &'a skiff_api::resource::Replica| Seen {
+            revision: &replica.spec.revision,
+            node: replica.spec.node.as_ref(),
+            is_ready: workload.owns(&replica.metadata.owners) && Health::of(replica, self.state) == Health::Ready,
+        };
+        workload.replicas.iter().map(|(name, replica)| (name, seen(replica))).collect()
+    }
+
+    fn overfull(&self, placed: &BTreeMap<NodeName, Resources>) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (name, more) in placed {
+            let Some(node) = self.state.node(name).filter(|node| node.is_alive()) else {
+                faults.push(Fault::NodeNotAlive { node: name.clone() });
+                continue;
+            };
+            let (sum, capacity) = (node.reserved.plus(*more), node.capacity());
+            if sum.memory > capacity.memory || sum.cpu > capacity.cpu {
+                faults.push(Fault::Capacity { node: name.clone() });
+            }
+        }
+        faults
+    }
+}
+
+#[derive(Clone)]
+struct Seen<'a> {
+    revision: &'a RevisionName,
+    node: Option<&'a NodeName>,
+    is_ready: bool,
+}
+
+type Replicas<'a> = BTreeMap<&'a ReplicaName, Seen<'a>>;
+type Revisions<'a> = BTreeMap<&'a RevisionName, Resources>;
+
+/// What would be there once the plan is done.
+fn apply<'a>(
+    plan: &'a Plan,
+    state: &'a State,
+    mut replicas: Replicas<'a>,
+    faults: &mut Vec<Fault>,
+) -> (Replicas<'a>, Revisions<'a>) {
+    let workload = state.workload(&plan.service);
+    let has_service = workload.is_some_and(|workload| workload.service.is_some());
+    let mut revisions: Revisions<'a> = workload
+        .map(|workload| workload.revisions.iter().map(|(name, r)| (name, r.template.resources)).collect())
+        .unwrap_or_default();
+    let mut missing = BTreeSet::new();
+    for action in &plan.actions {
+        let makes =
+            matches!(action, Action::CreateReplica { .. } | Action::CreateRevision { .. } | Action::SetStatus(_));
+        if makes && !has_service && !faults.contains(&Fault::NoService) {
+            faults.push(Fault::NoService);
+        }
+        match action {
+            Action::CreateRevision { name, spec } => {
+                if revisions.insert(name, spec.template.resources).is_some() {
+                    faults.push(Fault::DuplicateName { name: name.to_string() });
+                }
+            }
+            Action::DeleteRevision { name } => {
+                if revisions.remove(name).is_none() {
+                    missing.insert(name.to_string());
+                }
+            }
+            Action::CreateReplica { name, revision, node, .. } => {
+                let seen = Seen { revision, node: node.as_ref(), is_ready: false };
+                if replicas.insert(name, seen).is_some() {
+                    faults.push(Fault::DuplicateName { name: name.to_string() });
+                }
+            }
+            Action::Place { name, node } => match replicas.get_mut(name).filter(|replica| replica.node.is_none()) {
+                Some(replica) => replica.node = Some(node),
+                None => _ = missing.insert(name.to_string()),
+            },
+            Action::Explain { name, .. } => {
+                if !replicas.contains_key(name) {
+                    missing.insert(name.to_string());
+                }
+            }
+            Action::DeleteReplica { name } => {
+                if replicas.remove(name).is_none() {
+                    missing.insert(name.to_string());
+                }
+            }
+            Action::SetStatus(_) => {}
+        }
+    }
+    faults.extend(missing.into_iter().map(|name| Fault::Missing { name }));
+    (replicas, revisions)
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_api::resource::{Phase, ReplicaStatus};
+
+    use super::*;
+    use crate::plan::testing::{World, key, memory};
+
+    fn world() -> World {
+        let mut world = World::new();
+        world.node("n", memory(10));
+        world.service("cart", 1, memory(6));
+        world.revision("cart", 1, memory(6));
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Ready);
+        world
+    }
+
+    fn create(name: &str, revision: &str, node: &str) -> Action {
+        let (name, revision) = (ReplicaName::new(name), RevisionName::new(revision));
+        Action::CreateReplica { name, revision, node: Some(NodeName::new(node)), status: ReplicaStatus::default() }
+    }
+
+    fn faults(world: &World, service: &str, actions: Vec<Action>) -> Vec<String> {
+        let plan = Plan { service: key(service), actions, events: Vec::new() };
+        Lint::new(&world.state).check(&plan).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_invariant_is_checked() {
+        let world = world();
+        let old = || ReplicaName::new("cart-1-aaaaa");
+        assert!(faults(&world, "cart", vec![]).is_empty());
+        assert_eq!(faults(&world, "cart", vec![create("b", "cart-1", "n")]), ["more is placed on n than it has"]);
+        assert_eq!(faults(&world, "cart", vec![create("b", "cart-1", "m")]), ["m is not alive"]);
+        assert_eq!(
+            faults(&world, "cart", vec![Action::DeleteReplica { name: old() }]),
+            ["0 replicas would answer where 1 do and 1 are wanted"]
+        );
+        assert_eq!(
+            faults(&world, "cart", vec![Action::DeleteRevision { name: RevisionName::new("cart-1") }]),
+            ["cart-1-aaaaa would lack its revision cart-1"]
+        );
+        assert!(faults(&world, "cart", vec![create("cart-1-aaaaa", "cart-1", "n")])[0].contains("exist twice"));
+        let place = Action::Place { name: old(), node: NodeName::new("n") };
+        assert_eq!(faults(&world, "cart", vec![place]), ["cart-1-aaaaa does not exist"], "it has a node already");
+        assert_eq!(
+            faults(&world, "cord", vec![create("b", "cart-1", "n")])[..2],
+            ["the service does not exist", "b would lack its revision cart-1"]
+        );
+    }
+
+    #[test]
+    fn the_plans_of_a_round_must_fit_together() {
+        let mut world = world();
+        world.service("web", 1, memory(3));
+        world.revision("web", 1, memory(3));
+        world.service("ops", 1, memory(3));
+        world.revision("ops", 1, memory(3));
+        let plan = |service: &str| Plan {
+            service: key(service),
+            actions: vec![create("b", &format!("{service}-1"), "n")],
+            events: Vec::new(),
+        };
+        let mut lint = Lint::new(&world.state);
+        assert_eq!(lint.check(&plan("web")), []);
+        assert_eq!(lint.check(&plan("ops")), [Fault::Capacity { node: NodeName::new("n") }]);
+    }
+}

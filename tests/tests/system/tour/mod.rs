@@ -1,0 +1,25 @@
+//! Everything that a tour of the product does, and what must hold meanwhile.
+//!
+//! - [`first_steps`]: push, run, see, read logs, remove; the tools around it.
+//! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
+//! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
+
+mod first_steps;
+mod manifests;
+mod updates;
+
+use skiff_tests::{Cluster, guest};
+
+/// Where the probe answers when it asks for nothing else.
+const PROBE_HOST: &str = "probe.default.localhost";
+
+fn push(cluster: &Cluster, image: &str, component: &str) -> String {
+    let run = cluster.skiff(&["push", image, guest(component).to_str().unwrap()]).ok();
+    let (_, digest) = run.stdout.trim().rsplit_once(' ').unwrap();
+    digest.to_owned()
+}
+
+fn run_probe(cluster: &Cluster) {
+    push(cluster, "probe", "probe");
+    cluster.skiff(&["run", "probe"]).ok();
+}

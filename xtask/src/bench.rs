@@ -1,0 +1,47 @@
+//! `cargo xtask bench NAME`: builds what a benchmark needs, all of it as it is released, and runs the benchmark.
+//!
+//! The measuring is in the `bench` package, a program of its own: this task must compile quickly, and the load generator
+//! must be optimised.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::binary::{self, Profile};
+use crate::{command, guests, workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to measure
+    name: Name,
+    /// Passed on to the benchmark; `-- --help` shows what it takes
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Name {
+    /// From an empty folder to the first answer, then what the idle cluster takes
+    Startup,
+    /// Requests a second through the gateway, beside a native server
+    Throughput,
+}
+
+impl Name {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Throughput => "throughput",
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let built = guests::build(&["hello", "probe"], guests::Origin::default())?;
+    let folder = built.get("hello").and_then(|file| file.parent()).context("failed to find the guests' folder")?;
+    let skiff = binary::build("skiff", "skiff", Profile::Release)?;
+    let mut bench = Command::new(binary::build("skiff-bench", "skiff-bench", Profile::Release)?);
+    bench.arg(options.name.verb()).arg("--skiff").arg(skiff).arg("--guests").arg(folder);
+    bench.arg("--manifest").arg(workspace::root().join("examples/hello/skiff.yaml")).args(&options.args);
+    command::run(&mut bench)
+}

@@ -1,0 +1,91 @@
+//! The guest crates of the repository: every folder with a `Cargo.toml` in `examples` and `tests/guests`, named by folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+const PARENTS: [&str; 2] = ["examples", "tests/guests"];
+
+#[derive(Debug, PartialEq)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) dir: PathBuf,
+}
+
+/// All guests of the repository at `root`, by name.
+pub(super) fn all(root: &Path) -> Result<Vec<Source>> {
+    let mut found: Vec<Source> = Vec::new();
+    for parent in PARENTS.map(|parent| root.join(parent)) {
+        if !parent.exists() {
+            continue;
+        }
+        let failed = || format!("failed to list {}", parent.display());
+        for entry in fs::read_dir(&parent).with_context(failed)? {
+            let dir = entry.with_context(failed)?.path();
+            let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { continue };
+            if !dir.join("Cargo.toml").is_file() {
+                continue;
+            }
+            if let Some(other) = found.iter().find(|other| other.name == name) {
+                bail!("{} and {} would both build guest {name}", other.dir.display(), dir.display());
+            }
+            found.push(Source { name: name.to_owned(), dir });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The named ones of `all`, or all when `names` is empty.
+pub(super) fn select(mut all: Vec<Source>, names: &[&str]) -> Result<Vec<Source>> {
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|source| source.name != **name)) {
+        let known: Vec<&str> = all.iter().map(|source| source.name.as_str()).collect();
+        bail!("failed to find guest {unknown} (hint: there are {})", known.join(", "));
+    }
+    all.retain(|source| names.is_empty() || names.contains(&source.name.as_str()));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(sources: &[Source]) -> Vec<&str> {
+        sources.iter().map(|source| source.name.as_str()).collect()
+    }
+
+    fn repository(crates: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for dir in crates {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+            fs::write(root.path().join(dir).join("Cargo.toml"), "").unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn crates_of_both_folders_are_found_by_name() {
+        let root = repository(&["tests/guests/probe", "examples/hello", "tests/other"]);
+        fs::create_dir_all(root.path().join("examples/no-crate")).unwrap();
+        assert_eq!(names(&all(root.path()).unwrap()), ["hello", "probe"]);
+    }
+
+    #[test]
+    fn a_name_used_twice_is_refused() {
+        let root = repository(&["tests/guests/hello", "examples/hello"]);
+        assert!(all(root.path()).unwrap_err().to_string().contains("both build guest hello"));
+    }
+
+    #[test]
+    fn selecting_an_unknown_guest_lists_the_known() {
+        let root = repository(&["tests/guests/probe", "examples/hello"]);
+        let sources = || all(root.path()).unwrap();
+        assert_eq!(names(&select(sources(), &["probe"]).unwrap()), ["probe"]);
+        assert_eq!(names(&select(sources(), &[]).unwrap()), ["hello", "probe"]);
+        let error = select(sources(), &["helo"]).unwrap_err().to_string();
+        assert_eq!(error, "failed to find guest helo (hint: there are hello, probe)");
+    }
+}
