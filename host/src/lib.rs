@@ -12,6 +12,7 @@ pub mod compile;
 pub mod gateway;
 pub mod link;
 pub mod logs;
+mod metrics;
 mod node;
 pub mod plan;
 mod reconcile;

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use crate::artifact::{Artifacts, OpenError};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, Shared};
 use crate::link::{self, Link, Peer};
 use crate::logs::Logs;
 use crate::reconcile::{Command, Parts, Reconciler, Tools};
@@ -43,7 +43,7 @@ pub struct NodeOptions {
     pub sandbox: SandboxOptions,
     /// Skiff's version, as the control plane is told.
     pub version: String,
-    /// How long requests in flight may take when the node stops. Default 30 s: [`NodeOptions::DRAIN`].
+    /// How long requests in flight may take when the node stops, or their replica does. Default 30 s: [`NodeOptions::DRAIN`].
     pub drain: Duration,
 }
 
@@ -152,7 +152,7 @@ impl NodeHandle {
 
 /// Everything that blocks.
 fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, TcpListener, Logs), Error> {
-    let NodeOptions { data, disk, name, gateway: listener, advertise, registry, compiler, sandbox, version, .. } =
+    let NodeOptions { data, disk, name, gateway: listener, advertise, registry, compiler, sandbox, version, drain } =
         options;
     disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
     let identity = Identity::open(&disk, &data).map_err(Error::State)?;
@@ -177,7 +177,7 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, TcpListene
         engine: sandbox.report(),
         fence: Fence::default(),
     };
-    let tools = Tools::new((artifacts, client), compiler, sandbox, logs.clone());
-    let gateway = Arc::default();
+    let gateway = Arc::<Shared>::default();
+    let tools = Tools::new((artifacts, client), compiler, sandbox, (logs.clone(), gateway.metrics.clone()), drain);
     Ok((Parts { tools, gateway, files, desired, routes, found, hello }, listener, logs))
 }

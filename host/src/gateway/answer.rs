@@ -19,10 +19,16 @@ pub(super) enum Refusal {
     NoRoute { host: String, path: String },
     #[error("the path has a '.' or '..' segment (hint: resolve it before asking)")]
     BadPath,
+    #[error("{0} (hint: a request says exactly once which host it is for)")]
+    BadHost(&'static str),
+    #[error("the request has {0} header fields, more than {max} (hint: send fewer)", max = super::connection::HEADERS_MAX)]
+    TooManyHeaders(usize),
     #[error("tunnels are not offered")]
     Connect,
     #[error("no replica of service {0} is ready on this node")]
     NoReplica(ServiceKey),
+    #[error("the replica of service {0} that was at work stopped (hint: try again)")]
+    Stopped(ServiceKey),
     #[error("service {0} has as many requests in flight and waiting as it may (hint: raise replicas or http.inFlight)")]
     QueueFull(ServiceKey),
     #[error("no replica of service {0} was free in time (hint: raise replicas or http.inFlight)")]
@@ -45,13 +51,16 @@ struct Problem<'a> {
 }
 
 impl Refusal {
-    /// Stable; [`super::metrics`] lists them.
+    /// Stable; [`crate::metrics`] lists them.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NoRoute { .. } => "no-route",
             Self::BadPath => "bad-path",
+            Self::BadHost(_) => "bad-host",
+            Self::TooManyHeaders(_) => "too-many-headers",
             Self::Connect => "method-not-allowed",
             Self::NoReplica(_) => "no-replica",
+            Self::Stopped(_) => "replica-stopped",
             Self::QueueFull(_) => "queue-full",
             Self::QueueTimeout(_) => "queue-timeout",
             Self::FirstByteTimeout(_) => "first-byte-timeout",
@@ -60,12 +69,15 @@ impl Refusal {
         }
     }
 
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::BadPath | Self::BadHost(_) => StatusCode::BAD_REQUEST,
+            Self::TooManyHeaders(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoReplica(_) | Self::QueueFull(_) | Self::QueueTimeout(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoReplica(_) | Self::Stopped(_) | Self::QueueFull(_) | Self::QueueTimeout(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::FirstByteTimeout(_) | Self::TotalTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Guest(failure) => failure.status(),
         }

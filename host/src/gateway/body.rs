@@ -1,18 +1,26 @@
 //! Response bodies: what the gateway says itself, and a guest's with its time limits.
+//!
+//! ```text
+//! guest done, short ──> Whole: the request ends with its head, the connection has the bytes
+//! anything else ──────> Guest: the request lasts until its body is read; idle and total time, a leash for stalled clients
+//! ```
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::metrics::Gauge;
-use super::serve::Shared;
+use super::flight::Flight;
+use super::leash::{self, Leash};
 use super::target::Entered;
 use crate::sandbox::{self, Failure};
+
+/// A body that is not worth a place at a replica while it is sent: it fits into what the kernel buffers for a connection.
+const SHORT_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a body breaks off. Its status has been sent by then: the connection or stream is reset, so that nobody takes a
 /// part for the whole.
@@ -34,17 +42,18 @@ pub(super) enum AnswerBody {
 
 /// A guest's body. It holds the request's place at its replica: the request lasts as long as its body does.
 pub(super) struct GuestBody {
-    pub(super) inner: sandbox::Body,
-    pub(super) idle: Option<Duration>,
-    pub(super) total: Option<Instant>,
-    pub(super) timer: Timer,
-    pub(super) in_flight: Counted,
-    pub(super) _entered: Entered,
+    inner: sandbox::Body,
+    idle: Option<Duration>,
+    total: Option<Instant>,
+    timer: Timer,
+    leash: Arc<Leash>,
+    flight: Flight,
+    _entered: Entered,
 }
 
 /// The wait for the next piece. Made only once a guest lets its client wait, as most never do.
 #[derive(Default)]
-pub(super) enum Timer {
+enum Timer {
     #[default]
     Off,
     /// Made, but not for the wait that comes next.
@@ -52,29 +61,40 @@ pub(super) enum Timer {
     Running(Pin<Box<Sleep>>),
 }
 
-/// Counts while it lives.
-pub(super) struct Counted {
-    pub(super) shared: Arc<Shared>,
-    gauge: Gauge,
-}
-
-impl Counted {
-    pub(super) fn new(shared: &Arc<Shared>, gauge: Gauge) -> Self {
-        shared.metrics.add(&gauge, 1);
-        Self { shared: shared.clone(), gauge }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.shared.metrics.add(&self.gauge, -1);
-    }
-}
-
 impl AnswerBody {
     pub(super) fn whole(bytes: Bytes) -> Self {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
     }
+
+    /// The body of a guest's answer. Where the guest is done and what it said is short, the request ends here, so that
+    /// its replica has a place again before the last byte is read.
+    pub(super) fn of_guest(mut inner: sandbox::Body, started: Instant, flight: Flight, entered: Entered) -> Self {
+        let Some(target) = flight.target().cloned() else { return Self::Whole(None) };
+        let total = target.timeout.total.as_duration().map(|total| started + total);
+        if total.is_none()
+            && let Some(bytes) = short(&mut inner)
+        {
+            return Self::whole(bytes);
+        }
+        let idle = target.timeout.idle.as_duration();
+        let leash = leash::of_stream().unwrap_or_else(|| flight.client.leash.clone());
+        leash.hold(target, total);
+        Self::Guest(Box::new(GuestBody { inner, idle, total, timer: Timer::Off, leash, flight, _entered: entered }))
+    }
+}
+
+/// What a body says, if all of it is there and fits into one write.
+fn short(body: &mut sandbox::Body) -> Option<Bytes> {
+    if body.size_hint().exact()? > SHORT_BYTES_MAX {
+        return None;
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut whole = Bytes::new();
+    while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(&mut cx) {
+        let Ok(data) = frame.into_data() else { break };
+        whole = if whole.is_empty() { data } else { Bytes::from([whole, data].concat()) };
+    }
+    Some(whole)
 }
 
 impl Body for AnswerBody {
@@ -145,8 +165,21 @@ impl GuestBody {
     }
 
     fn broken(&self, error: BodyError) -> BodyError {
-        self.in_flight.shared.metrics.cut_off();
+        self.flight.cut_off();
+        self.flight.note(&format!("the answer was cut off: {error}"));
         error
+    }
+}
+
+impl Drop for GuestBody {
+    fn drop(&mut self) {
+        self.leash.release();
+        if self.leash.is_cut() {
+            self.flight.cut_off();
+            self.flight.note(
+                "an answer was cut off: its client reads too slowly for http.timeout.total, or its replica stops",
+            );
+        }
     }
 }
 

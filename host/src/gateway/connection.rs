@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +9,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::body::Counted;
-use super::metrics::Gauge;
-use super::serve::{Shared, serve};
+use super::client::Client;
+use super::leash::{Leash, Streams, Watch};
+use super::serve::serve;
 
 /// For a request's head, and between two requests: what browsers keep idle connections for is longer, but they take a
 /// closed one well.
@@ -28,6 +27,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A request's head, and what is buffered of its body: no sane head is larger, and a slow one costs no more.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Header fields of a request: twice what browsers and proxies send.
+pub(super) const HEADERS_MAX: usize = 100;
 /// Requests at once on one h2 connection: browsers use 100; more of them is one client taking all of a service.
 const H2_STREAMS_MAX: u32 = 256;
 /// Finds h2 clients that are gone without a word, whose streams hold places.
@@ -37,17 +38,23 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// the goodbye would be lost.
 const DRAIN_LINGER: Duration = Duration::from_millis(250);
 
-pub(super) type Builder = auto::Builder<TokioExecutor>;
+pub(super) type Builder = auto::Builder<Streams>;
 
-/// hyper's defaults bound the number of headers (100) and of reset streams.
+/// hyper's defaults bound the number of h2 streams that were reset and the frames that continue a head.
 pub(super) fn builder() -> Builder {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
+    let mut builder = auto::Builder::new(Streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS_MAX)
         .max_header_list_size(BUFFER_BYTES_MAX as u32)
+        .max_send_buf_size(BUFFER_BYTES_MAX)
         .keep_alive_interval(H2_PING_EVERY)
         .keep_alive_timeout(H2_PING_TIMEOUT);
     builder
@@ -55,22 +62,18 @@ pub(super) fn builder() -> Builder {
 
 /// Serves a connection until it ends. From the moment that `drain` is cancelled it is brought to an end without losing a
 /// request.
-pub(super) async fn run(
-    builder: &Builder,
-    shared: Arc<Shared>,
-    (stream, client): (TcpStream, IpAddr),
-    drain: CancellationToken,
-) {
-    let _counted = Counted::new(&shared, Gauge::Connections);
+pub(super) async fn run(builder: &Builder, client: Client, stream: TcpStream, drain: CancellationToken) {
     // Failing costs some latency, and no more.
     let _ = stream.set_nodelay(true);
+    let (addr, leash, client) = (client.addr, client.leash.clone(), Arc::new(client));
     let spoke = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Watched { stream, spoke: spoke.clone(), stalled: None });
+    let io = TokioIo::new(Watched { stream, spoke: spoke.clone(), leash: leash.clone(), stalled: None });
     let service = service_fn(move |request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(serve(shared, client, request).await) }
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(serve(client, request).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
+    let mut watch = Watch::new(&leash);
 
     // hyper's clock starts with the protocol, which is known from the first byte.
     let silent = async {
@@ -85,23 +88,30 @@ pub(super) async fn run(
             () = drain.cancelled() => tokio::time::sleep(DRAIN_LINGER).await,
         }
     });
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = &mut end => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+    let mut is_ending = false;
+    // In this order: the connection is what takes hold of the leash.
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = watch.ended() => return,
+            () = &mut end, if !is_ending => {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     };
     if let Err(error) = ended {
         // Clients go away at any moment: that is no event for a log that people read.
-        tracing::debug!(%client, error, "connection ended early");
+        tracing::debug!(client = %addr, error, "connection ended early");
     }
 }
 
-/// A stream that notes whether its peer ever spoke, and that gives up on one that does not read.
+/// A stream that notes whether its peer ever spoke and whether it reads, and that gives up on one that does not.
 struct Watched {
     stream: TcpStream,
     spoke: Arc<AtomicBool>,
+    leash: Arc<Leash>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -112,11 +122,16 @@ impl Watched {
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Poll::Ready(written) = write(Pin::new(&mut self.stream), cx) {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.leash.set_stalled(false);
+            }
             return Poll::Ready(written);
         }
-        let deadline = || Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT));
-        let stalled = self.stalled.get_or_insert_with(deadline);
+        let leash = &self.leash;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            leash.set_stalled(true);
+            Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT))
+        });
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -1,14 +1,15 @@
 //! Headers that end at the gateway, and those that it adds.
 
-use std::net::IpAddr;
-
 use http::header::{
     CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::answer::ERROR_HEADER;
+use super::client::Client;
+use super::host::host;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -20,17 +21,12 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, KEEP_ALIVE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE];
 
-/// The host that a request is for: as h2 and absolute requests say it, else as the header does.
-pub(super) fn host(parts: &Parts) -> Option<&str> {
-    match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)),
-        None => parts.headers.get(HOST).and_then(|value| value.to_str().ok()),
-    }
-}
-
 /// Makes a client's request one that a guest may see.
-pub(super) fn to_guest(parts: &mut Parts, client: IpAddr) {
-    let host = host(parts).and_then(|host| HeaderValue::from_str(host).ok());
+pub(super) fn to_guest(parts: &mut Parts, client: &Client) {
+    let host = match parts.uri.authority() {
+        Some(_) => host(parts).and_then(|host| HeaderValue::from_str(host).ok()),
+        None => parts.headers.get(HOST).cloned(),
+    };
     let headers = &mut parts.headers;
     // gRPC says that it understands trailers; the rest of this header is about the connection.
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
@@ -41,13 +37,27 @@ pub(super) fn to_guest(parts: &mut Parts, client: IpAddr) {
         true => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
         false => drop(headers.remove(TE)),
     }
-    if let Ok(client) = HeaderValue::from_str(&client.to_canonical().to_string()) {
-        append(headers, FORWARDED_FOR, client);
-    }
-    append(headers, FORWARDED_PROTO, HeaderValue::from_static("http"));
+    append(headers, FORWARDED_FOR, client.forwarded_for.clone());
+    let proto = if client.scheme == Scheme::HTTPS { "https" } else { "http" };
+    append(headers, FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = host {
         append(headers, FORWARDED_HOST, host);
     }
+    set_scheme(parts, &client.scheme);
+}
+
+/// What the connection is, not what the client says that it is. Nothing said is `http`.
+fn set_scheme(parts: &mut Parts, scheme: &Scheme) {
+    if parts.uri.scheme().unwrap_or(&Scheme::HTTP) == scheme {
+        return;
+    }
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    uri.authority = uri.authority.or_else(|| Authority::try_from(host.unwrap_or(b"localhost")).ok());
+    uri.scheme = Some(scheme.clone());
+    let path = uri.path_and_query.clone();
+    // Fails where the host is no authority: then there is no scheme either.
+    parts.uri = Uri::from_parts(uri).unwrap_or_else(|_| path.map(Uri::from).unwrap_or_default());
 }
 
 /// Makes a guest's response one that a client may see.
@@ -90,9 +100,15 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Request;
 
     use super::*;
+
+    fn client(scheme: Scheme) -> Client {
+        Client::new(Arc::default(), "::ffff:192.0.2.7".parse().unwrap(), scheme)
+    }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::builder().uri("/");
@@ -115,7 +131,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.2"),
             ("accept", "*/*"),
         ]);
-        to_guest(&mut parts, "::ffff:192.0.2.7".parse().unwrap());
+        to_guest(&mut parts, &client(Scheme::HTTP));
         let mut seen: Vec<_> =
             parts.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         seen.sort();
@@ -135,5 +151,20 @@ mod tests {
         let mut headers = parts(&[("x-skiff-error", "no-route"), ("connection", "close"), ("etag", "1")]).headers;
         to_client(&mut headers);
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_connection() {
+        for (uri, scheme, seen) in [
+            ("/a?b", Scheme::HTTP, "/a?b"),
+            ("/a?b", Scheme::HTTPS, "https://shop.example/a?b"),
+            ("http://other.example/a", Scheme::HTTPS, "https://other.example/a"),
+            ("https://other.example/a", Scheme::HTTP, "http://other.example/a"),
+        ] {
+            let mut parts = parts(&[("host", "shop.example")]);
+            parts.uri = uri.parse().unwrap();
+            to_guest(&mut parts, &client(scheme));
+            assert_eq!(parts.uri.to_string(), seen, "{uri}");
+        }
     }
 }

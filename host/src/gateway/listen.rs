@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::client::Client;
 use super::connection::{self, Builder};
 use super::serve::Shared;
 
@@ -56,7 +58,8 @@ impl Gateway {
                 builder: connection::builder(),
                 connections: connections.clone(),
                 shared: gateway.shared.clone(),
-                drain: gateway.drain.clone(),
+                // One for each thread: its lock is taken whenever a connection is polled.
+                drain: gateway.drain.child_token(),
                 stop: gateway.stop.clone(),
                 open: TaskTracker::new(),
             };
@@ -166,9 +169,10 @@ impl Worker {
     }
 
     fn open(&self, stream: TcpStream, client: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
-        let (builder, shared, drain) = (self.builder.clone(), self.shared.clone(), self.drain.clone());
+        let (builder, drain) = (self.builder.clone(), self.drain.clone());
+        let client = Client::new(self.shared.clone(), client.ip(), Scheme::HTTP);
         self.open.spawn(async move {
-            connection::run(&builder, shared, (stream, client.ip()), drain).await;
+            connection::run(&builder, client, stream, drain).await;
             drop(permit);
         });
     }

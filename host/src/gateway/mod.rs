@@ -26,10 +26,13 @@
 
 mod answer;
 mod body;
+mod client;
 mod connection;
+mod flight;
 mod headers;
+mod host;
+mod leash;
 mod listen;
-mod metrics;
 mod path;
 mod serve;
 mod table;

@@ -1,26 +1,34 @@
 //! One request: find its service, get a place at a replica, call the guest, pass on what it says.
 
-use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
+use skiff_api::id::ServiceKey;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
-use super::body::{AnswerBody, Counted, GuestBody, Timer, earlier};
+use super::body::{AnswerBody, earlier};
+use super::client::Client;
+use super::connection::HEADERS_MAX;
+use super::flight::{Flight, Queued};
 use super::headers;
-use super::metrics::{Gauge, Metrics};
+use super::host::{self, host};
 use super::path::has_dot_segment;
 use super::table::{Backend, Table};
 use super::target::{Entered, Refused, Target};
+use crate::metrics::Metrics;
+use crate::sandbox;
 
-/// How often a request looks again when the replica that it was given is draining. Once is enough, as the table changes
-/// first; more than a few would mean that a bug sends every request to a closed door.
+/// How often a request looks again when the replica that it was given is draining or full. Once is enough, as the table
+/// changes first; more than a few would mean that a bug sends every request to a closed door.
 const LOOKS_MAX: u32 = 4;
 
 /// What is served is quoted in an error, but not a whole kilobyte of it.
@@ -30,7 +38,7 @@ const QUOTED_CHARS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     table: ArcSwap<Table<Arc<Backend>>>,
-    pub(super) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(super) draining: AtomicBool,
 }
 
@@ -41,86 +49,181 @@ impl Shared {
     }
 }
 
-pub(super) async fn serve(shared: Arc<Shared>, client: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
-    let version = request.version();
-    let mut response = match forward(&shared, client, request).await {
-        Ok(response) => response,
+pub(super) async fn serve(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let started = Instant::now();
+    let (version, is_head) = (request.version(), *request.method() == Method::HEAD);
+    let mut flight = Flight::new(client);
+    let answer = forward(&mut flight, started, request).await;
+    let status = answer.as_ref().map_or_else(Refusal::status, |(head, ..)| head.status);
+    flight.answered(status, started.elapsed());
+    let draining = flight.client.shared.draining.load(Ordering::Relaxed);
+    let mut response = match answer {
+        Ok((head, ..)) if version == Version::HTTP_2 && is_bodiless(is_head, head.status) => {
+            Response::from_parts(head, AnswerBody::Whole(None))
+        }
+        Ok((head, body, entered)) => Response::from_parts(head, AnswerBody::of_guest(body, started, flight, entered)),
         Err(refusal) => {
-            shared.metrics.refused(refusal.code());
+            flight.refused(refusal.code());
             refusal.answer()
         }
     };
-    shared.metrics.answered(response.status());
-    if version < Version::HTTP_2 && shared.draining.load(Ordering::Relaxed) {
+    if version < Version::HTTP_2 && draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-async fn forward(
-    shared: &Arc<Shared>,
-    client: IpAddr,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Refusal> {
-    let started = Instant::now();
+/// Answers that end with their head. hyper sees to it in HTTP/1.1 only.
+fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
+    is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+type Passed = (response::Parts, sandbox::Body, Entered);
+
+async fn forward(flight: &mut Flight, started: Instant, request: Request<Incoming>) -> Result<Passed, Refusal> {
     let (mut parts, body) = request.into_parts();
+    check(&parts)?;
+    let (target, entered) = enter(&flight.client, &parts, started).await?;
+    flight.board(target.clone());
+    headers::to_guest(&mut parts, &flight.client);
+
+    let call = target.runner.call(Request::from_parts(parts, body));
+    let response = in_time(call, deadline(&target, started), &target.cut).await.map_err(|late| {
+        let refusal = match late {
+            Late::Cut => Refusal::Stopped(target.service.clone()),
+            Late::Deadline if is_total(&target) => Refusal::TotalTimeout(target.service.clone()),
+            Late::Deadline => Refusal::FirstByteTimeout(target.service.clone()),
+        };
+        target.runner.note(&format!("a request got {}: {refusal}", refusal.status()));
+        refusal
+    })??;
+    let (mut head, body) = response.into_parts();
+    headers::to_client(&mut head.headers);
+    Ok((head, body, entered))
+}
+
+/// What no guest gets to see.
+fn check(parts: &Parts) -> Result<(), Refusal> {
     if parts.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
+    // hyper sees to it in HTTP/1.1 only.
+    if parts.headers.len() > HEADERS_MAX {
+        return Err(Refusal::TooManyHeaders(parts.headers.len()));
+    }
+    host::check(parts)?;
     if has_dot_segment(parts.uri.path()) {
         return Err(Refusal::BadPath);
     }
-    let in_flight = Counted::new(shared, Gauge::InFlight);
-    let (backend, target, entered) = enter(shared, &parts, started).await?;
-    let timeout = &target.timeout;
-    let after = |timeout: skiff_api::quantity::Timeout| timeout.as_duration().map(|after| started + after);
-    let total = after(timeout.total);
-    headers::to_guest(&mut parts, client);
-
-    let call = target.runner.call(Request::from_parts(parts, body));
-    let response = match earlier(after(timeout.first_byte), total) {
-        None => call.await?,
-        Some(deadline) => tokio::time::timeout_at(deadline, call).await.map_err(|_| {
-            let service = backend.service.clone();
-            match total.is_some_and(|total| total <= deadline) {
-                true => Refusal::TotalTimeout(service),
-                false => Refusal::FirstByteTimeout(service),
-            }
-        })??,
-    };
-    let (mut head, inner) = response.into_parts();
-    headers::to_client(&mut head.headers);
-    let idle = timeout.idle.as_duration();
-    let body = GuestBody { inner, idle, total, timer: Timer::Off, in_flight, _entered: entered };
-    Ok(Response::from_parts(head, AnswerBody::Guest(Box::new(body))))
+    Ok(())
 }
 
 /// A place at one of the service's replicas.
-async fn enter(
-    shared: &Arc<Shared>,
-    parts: &Parts,
-    started: Instant,
-) -> Result<(Arc<Backend>, Arc<Target>, Entered), Refusal> {
+async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<(Arc<Target>, Entered), Refusal> {
+    let mut full = None;
     for _ in 0..LOOKS_MAX {
-        let host = headers::host(parts);
-        let found = shared.table.load().find(host, parts.uri.path()).cloned();
-        let Some(backend) = found else { return Err(no_route(host, parts.uri.path())) };
-        let Some(target) = backend.pick().cloned() else { return Err(Refusal::NoReplica(backend.service.clone())) };
-        let timeout = &target.timeout;
-        let wait =
-            [timeout.first_byte, timeout.total].map(|timeout| timeout.as_duration().map(|after| started + after));
-        let deadline = earlier(wait[0], wait[1]);
-        match target.gate().enter(deadline, || Counted::new(shared, Gauge::Queued)).await {
-            Ok(entered) => return Ok((backend, target, entered)),
+        let target = pick(&client.shared, parts, full.is_some())?;
+        let entered = target.gate().enter(deadline(&target, started), || Queued::new(client, &target)).await;
+        match entered {
+            Ok(entered) => return Ok((target, entered)),
             Err(Refused::Closed) => {}
-            Err(Refused::QueueFull) => return Err(Refusal::QueueFull(backend.service.clone())),
-            Err(Refused::QueueTimeout) => return Err(Refusal::QueueTimeout(backend.service.clone())),
+            // The emptiest one is full, too.
+            Err(Refused::QueueFull) if full.is_some() => return Err(refused(&target, Refusal::QueueFull)),
+            Err(Refused::QueueFull) => full = Some(target),
+            Err(Refused::QueueTimeout) => return Err(refused(&target, Refusal::QueueTimeout)),
         }
     }
-    Err(no_route(headers::host(parts), parts.uri.path()))
+    let target = pick(&client.shared, parts, full.is_some())?;
+    Err(if full.is_some() { refused(&target, Refusal::QueueFull) } else { Refusal::NoReplica(target.service.clone()) })
+}
+
+/// A refusal that is a replica's.
+fn refused(target: &Target, refusal: fn(ServiceKey) -> Refusal) -> Refusal {
+    let refusal = refusal(target.service.clone());
+    target.figures.refused(refusal.code());
+    refusal
+}
+
+/// The replica to try next: after one that is full, the one with the most room.
+fn pick(shared: &Shared, parts: &Parts, was_full: bool) -> Result<Arc<Target>, Refusal> {
+    let (host, path) = (host(parts), parts.uri.path());
+    let table = shared.table.load();
+    let Some(backend) = table.find(host, path) else { return Err(no_route(host, path)) };
+    let picked = if was_full { backend.emptiest() } else { backend.pick() };
+    picked.cloned().ok_or_else(|| Refusal::NoReplica(backend.service.clone()))
 }
 
 fn no_route(host: Option<&str>, path: &str) -> Refusal {
     let quoted = |text: &str| text.chars().take(QUOTED_CHARS_MAX).collect();
     Refusal::NoRoute { host: quoted(host.unwrap_or_default()), path: quoted(path) }
+}
+
+/// When the head of the answer must be there.
+fn deadline(target: &Target, started: Instant) -> Option<Instant> {
+    let [first_byte, total] = [target.timeout.first_byte, target.timeout.total].map(|timeout| timeout.as_duration());
+    earlier(first_byte.map(|after| started + after), total.map(|after| started + after))
+}
+
+/// Whether the total time is the one that ends first.
+fn is_total(target: &Target) -> bool {
+    match (target.timeout.first_byte.as_duration(), target.timeout.total.as_duration()) {
+        (Some(first_byte), Some(total)) => total <= first_byte,
+        (first_byte, total) => first_byte.is_none() && total.is_some(),
+    }
+}
+
+/// Why a call is not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    Deadline,
+    Cut,
+}
+
+/// Calls, and waits. Most guests answer when they are first polled: for those no timer is made.
+async fn in_time<F: Future>(call: F, deadline: Option<Instant>, cut: &CancellationToken) -> Result<F::Output, Late> {
+    let mut call = pin!(call);
+    let mut late = None;
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        let late = late.get_or_insert_with(|| Box::pin(until(deadline, cut.clone())));
+        late.as_mut().poll(cx).map(Err)
+    })
+    .await
+}
+
+async fn until(deadline: Option<Instant>, cut: CancellationToken) -> Late {
+    let deadline = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = deadline => Late::Deadline,
+        () = cut.cancelled() => Late::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_by_itself_by_its_deadline_or_by_a_cut() {
+        let cut = CancellationToken::new();
+        let soon = Some(Instant::now() + Duration::from_secs(1));
+        assert_eq!(in_time(async { 7 }, Some(Instant::now()), &cut).await, Ok(7));
+        assert_eq!(in_time(tokio::time::sleep(Duration::from_millis(999)), soon, &cut).await, Ok(()));
+        assert_eq!(in_time(std::future::pending::<()>(), soon, &cut).await, Err(Late::Deadline));
+        let cutting = cut.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            cutting.cancel();
+        });
+        assert_eq!(in_time(std::future::pending::<()>(), None, &cut).await, Err(Late::Cut));
+    }
 }

@@ -112,6 +112,11 @@ impl Backend {
         let [first, second] = [&self.targets[first], &self.targets[(first + distance) % count]];
         Some(if second.load() < first.load() { second } else { first })
     }
+
+    /// The one with the most room, for who found another one full.
+    pub(super) fn emptiest(&self) -> Option<&Arc<Target>> {
+        self.targets.iter().max_by_key(|target| target.room())
+    }
 }
 
 #[cfg(test)]

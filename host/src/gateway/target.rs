@@ -2,25 +2,37 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
-use skiff_api::id::ReplicaKey;
+use skiff_api::id::{ReplicaKey, ServiceKey};
 use skiff_api::resource::{HttpTimeout, Template};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Figures;
 use crate::sandbox::Runner;
+
+/// What is cut off ends as soon as it is polled.
+const CUT_MAX: Duration = Duration::from_secs(5);
 
 /// A replica that answers requests.
 pub(crate) struct Target {
     pub(super) replica: ReplicaKey,
+    pub(super) service: ServiceKey,
     pub(super) runner: Runner,
     pub(super) timeout: HttpTimeout,
+    pub(super) figures: Arc<Figures>,
+    /// Cancelled when what is in flight has had its time.
+    pub(super) cut: CancellationToken,
     gate: Arc<Gate>,
 }
 
 impl Target {
-    pub(crate) fn new(replica: ReplicaKey, runner: Runner, template: &Template) -> Self {
-        Self { replica, runner, timeout: template.timeout.clone(), gate: Gate::new(template.in_flight) }
+    pub(crate) fn new(replica: ReplicaKey, service: ServiceKey, runner: Runner, template: &Template) -> Self {
+        let (timeout, figures) = (template.timeout.clone(), runner.figures().clone());
+        let (cut, gate) = (CancellationToken::new(), Gate::new(template.in_flight));
+        Self { replica, service, runner, timeout, figures, cut, gate }
     }
 
     /// Requests in flight and waiting.
@@ -28,13 +40,25 @@ impl Target {
         self.gate.inside.load(Ordering::Relaxed)
     }
 
+    /// How many more requests it takes, at work or waiting.
+    pub(super) fn room(&self) -> u32 {
+        self.gate.max.saturating_mul(2).saturating_sub(self.load())
+    }
+
     pub(super) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// Takes no new requests, and returns when the last one has ended.
-    pub(crate) async fn drain(&self) {
-        self.gate.close().await;
+    /// Takes no new requests, and returns when the last one has ended, or was cut off because it took longer than `max`.
+    pub(crate) async fn drain(&self, max: Duration) {
+        if tokio::time::timeout(max, self.gate.close()).await.is_ok() {
+            return;
+        }
+        self.runner.note(&format!("requests are cut off: they took longer than {} s to end", max.as_secs()));
+        self.cut.cancel();
+        if tokio::time::timeout(CUT_MAX, self.gate.close()).await.is_err() {
+            tracing::warn!(replica = ?self.replica, "a request outlives its replica");
+        }
     }
 }
 
@@ -139,8 +163,6 @@ impl Drop for Entered {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn soon() -> Option<Instant> {

@@ -18,6 +18,7 @@ use crate::artifact::{Artifacts, PullError, Pulled};
 use crate::compile::{CompileError, Compiler};
 use crate::gateway::Target;
 use crate::logs::{Logs, Sink};
+use crate::metrics::Metrics;
 use crate::plan::CodeStage;
 use crate::sandbox::{LoadError, PrepareError, RunnerOptions, Sandbox};
 
@@ -31,6 +32,9 @@ pub(crate) struct Tools {
     compiler: Compiler,
     sandbox: Sandbox,
     logs: Logs,
+    metrics: Arc<Metrics>,
+    /// How long requests in flight may take when their replica stops.
+    drain: Duration,
     pulls: Semaphore,
     /// A start maps a file and runs a guest: more than a few for each core only wait for one another.
     starts: Semaphore,
@@ -69,11 +73,12 @@ impl Tools {
         (artifacts, client): (Artifacts, Client),
         compiler: Compiler,
         sandbox: Sandbox,
-        logs: Logs,
+        (logs, metrics): (Logs, Arc<Metrics>),
+        drain: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
-        Self { artifacts, client, compiler, sandbox, logs, pulls, starts }
+        Self { artifacts, client, compiler, sandbox, logs, metrics, drain, pulls, starts }
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -109,14 +114,15 @@ impl Tools {
         let code = loaded.await.map_err(StartError::Thread)??;
         let replica = &assignment.replica;
         let logs = Sink::new(self.logs.open(replica, &assignment.service));
-        let options = RunnerOptions::new(assignment.template.clone(), logs);
+        let mut options = RunnerOptions::new(assignment.template.clone(), logs);
+        options.figures = self.metrics.replica(replica, &assignment.service_key());
         let runner = self.sandbox.prepare(&code, options).await.map_err(StartError::Prepare)?;
-        Ok(Arc::new(Target::new(replica.clone(), runner, &assignment.template)))
+        Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), runner, &assignment.template)))
     }
 
     pub(crate) async fn stop(self: Arc<Self>, replica: ReplicaKey, target: Option<Arc<Target>>) -> Outcome {
         if let Some(target) = target {
-            target.drain().await;
+            target.drain(self.drain).await;
         }
         let (logs, stopped) = (self.logs.clone(), replica.clone());
         // It only tidies up: the replica is gone, whether that works or not.

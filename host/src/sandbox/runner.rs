@@ -16,6 +16,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use crate::logs::Sink;
+use crate::metrics::Figures;
 use crate::sandbox::body::{Body, ResponseTo, Settled, settle};
 use crate::sandbox::code::Code;
 use crate::sandbox::failure::{Failure, classify};
@@ -32,12 +33,14 @@ pub struct RunnerOptions {
     pub logs: Sink,
     /// Processor time of one request.
     pub cpu: Duration,
+    /// Where the replica is counted.
+    pub(crate) figures: Arc<Figures>,
 }
 
 impl RunnerOptions {
-    /// Options with the default for what a template does not say.
+    /// Options with the default for what a template does not say, and figures that nobody prints.
     pub fn new(template: Arc<Template>, logs: Sink) -> Self {
-        Self { template, logs, cpu: limits::CPU_PER_REQUEST }
+        Self { template, logs, cpu: limits::CPU_PER_REQUEST, figures: Arc::default() }
     }
 }
 
@@ -91,6 +94,16 @@ impl Runner {
             None => self.streaming(guest, head, response_to),
             Some(ended) => self.complete(ended, head, response_to),
         }
+    }
+
+    /// Where the replica is counted.
+    pub(crate) fn figures(&self) -> &Arc<Figures> {
+        &self.0.options.figures
+    }
+
+    /// Adds a line of the node's own to the replica's log.
+    pub(crate) fn note(&self, line: &str) {
+        self.0.options.logs.for_request().write(Stream::System, format!("{line}\n").as_bytes());
     }
 
     /// A first instance, that shows whether the component starts at all.
@@ -177,6 +190,9 @@ impl Inner {
             Ok(Ended { result: Ok(()), store }) => return Ok(Ended { result: Ok(()), store }),
             Ok(Ended { result: Err(error), store }) => {
                 let failure = classify(&error, &store.data().blame(&self.options));
+                if let Failure::Trap { kind, .. } = &failure {
+                    self.options.figures.trapped(kind);
+                }
                 self.tell(&failure, &format!("{error:#}"));
                 failure
             }

@@ -8,6 +8,7 @@ mod artifacts;
 mod drain;
 mod limits;
 mod logs;
+mod metrics;
 mod restart;
 mod routes;
 mod serve;

@@ -1,6 +1,8 @@
 //! Which service answers, and fences.
 
 use skiff_api::wire::{Base, Desired, Fence, Routes, ToNode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::*;
 
@@ -33,6 +35,13 @@ async fn the_longest_prefix_of_the_host_wins() {
         let answer = web.get_from(host, "/env").await;
         assert!(answer.body.contains(&format!("NAME={name}\n")), "{host}: {}", answer.body);
     }
+    // What an absolute target says comes before the header.
+    let mut stream = TcpStream::connect(node.gateway_addr()).await.unwrap();
+    let absolute = b"GET http://shop.example/env HTTP/1.1\r\nhost: other.localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(absolute).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("NAME=env\n"), "{answer}");
     let absent = web.get("/absent/x").await;
     assert_eq!((absent.status.as_u16(), absent.code()), (503, "no-replica"));
     assert_eq!(absent.headers["retry-after"], "1");

@@ -83,6 +83,11 @@ async fn what_smuggles_or_confuses_is_refused() {
         ("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd", "400"),
         ("POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, x\r\n\r\n0\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET http://a/ HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "400"),
+        ("GET / HTTP/1.0\r\n\r\n", "200"),
     ] {
         let mut stream = TcpStream::connect(node.gateway_addr()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -16,7 +16,8 @@ use skiff_api::Digest;
 use skiff_api::id::{NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 use skiff_api::resource::{Phase, ReplicaStatus, Route, ServiceSpec, Template};
 use skiff_api::wire::{
-    Assignment, Base, Desired, Fence, FromNode, Hello, LogLine, NodeEvent, Observed, Routes, ServiceRoutes, ToNode,
+    Assignment, Base, Desired, Fence, FromNode, Hello, LogLine, LogQuery, NodeEvent, Observed, Routes, ServiceRoutes,
+    Stream, ToNode,
 };
 use skiff_disk::Disk;
 use skiff_host::compile::{Compiler, Limits};
@@ -265,6 +266,18 @@ impl Control {
             }
         }
     }
+}
+
+/// What the node itself wrote into the log of `app-1-a`.
+pub(crate) async fn system_lines(control: &mut Control) -> Vec<String> {
+    let id = 1000;
+    let query = LogQuery { replica: replica("app-1-a"), tail: None, since: None, follow: false };
+    control.send(ToNode::Logs { id, query }).await;
+    let mut texts = Vec::new();
+    while let Ok(lines) = control.lines(id).await {
+        texts.extend(lines.into_iter().filter(|line| line.stream == Stream::System).map(|line| line.text));
+    }
+    texts
 }
 
 /// A client with a pool of connections.

@@ -1,0 +1,100 @@
+//! A request that is counted while it lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::client::Client;
+use super::target::Target;
+use crate::metrics::Gauge;
+
+/// A request in flight: from its head until its answer has gone.
+pub(super) struct Flight {
+    pub(super) client: Arc<Client>,
+    target: Option<Arc<Target>>,
+}
+
+impl Flight {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        client.shared.metrics.gateway.add(Gauge::InFlight, 1);
+        Self { client, target: None }
+    }
+
+    /// It has a place at a replica.
+    pub(super) fn board(&mut self, target: Arc<Target>) {
+        target.figures.add(Gauge::InFlight, 1);
+        if let Some(left) = self.target.replace(target) {
+            left.figures.add(Gauge::InFlight, -1);
+        }
+    }
+
+    pub(super) fn target(&self) -> Option<&Arc<Target>> {
+        self.target.as_ref()
+    }
+
+    /// The head of its answer is there.
+    pub(super) fn answered(&self, status: StatusCode, took: Duration) {
+        self.client.shared.metrics.gateway.answered(status, took);
+        if let Some(target) = &self.target {
+            target.figures.answered(status, took);
+        }
+    }
+
+    /// Its answer is the gateway's own.
+    pub(super) fn refused(&self, code: &str) {
+        self.client.shared.metrics.gateway.refused(code);
+        if let Some(target) = &self.target {
+            target.figures.refused(code);
+        }
+    }
+
+    /// Says something in the replica's log.
+    pub(super) fn note(&self, line: &str) {
+        if let Some(target) = &self.target {
+            target.runner.note(line);
+        }
+    }
+
+    /// The body of its answer broke off.
+    pub(super) fn cut_off(&self) {
+        self.client.shared.metrics.gateway.cut_off();
+        if let Some(target) = &self.target {
+            target.figures.cut_off();
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.client.shared.metrics.gateway.add(Gauge::InFlight, -1);
+        if let Some(target) = &self.target {
+            target.figures.add(Gauge::InFlight, -1);
+        }
+    }
+}
+
+/// Waits for a place at a replica.
+pub(super) struct Queued<'f> {
+    client: &'f Client,
+    target: &'f Target,
+}
+
+impl<'f> Queued<'f> {
+    pub(super) fn new(client: &'f Client, target: &'f Target) -> Self {
+        let queued = Self { client, target };
+        queued.add(1);
+        queued
+    }
+
+    fn add(&self, change: i64) {
+        self.client.shared.metrics.gateway.add(Gauge::Queued, change);
+        self.target.figures.add(Gauge::Queued, change);
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.add(-1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Which host a request is for: a request that says it twice, or in two ways, is two requests to two readers.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderValue, Version};
+
+use super::answer::Refusal;
+
+/// The host that a request is for: as h2 and absolute requests say it, else as the header does.
+pub(super) fn host(parts: &Parts) -> Option<&str> {
+    match parts.uri.authority() {
+        Some(authority) => Some(without_user(authority.as_str())),
+        None => parts.headers.get(HOST).and_then(|value| value.to_str().ok()),
+    }
+}
+
+/// Whether a request says once, and plainly, which host it is for (RFC 9112, 3.2; RFC 9113, 8.3.1). In HTTP/1.1 the
+/// target's host wins over the header's; in h2 the two must agree; HTTP/1.0 need not say it.
+pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
+    let mut values = parts.headers.get_all(HOST).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Refusal::BadHost("the request has two Host headers"));
+    }
+    let Some(header) = first else {
+        return match (parts.version, parts.uri.authority()) {
+            (Version::HTTP_11, _) => Err(Refusal::BadHost("the request has no Host header")),
+            (Version::HTTP_2, None) => Err(Refusal::BadHost("the request has no :authority")),
+            _ => Ok(()),
+        };
+    };
+    if !is_host(header) {
+        return Err(Refusal::BadHost("the Host header is not a host"));
+    }
+    match parts.uri.authority() {
+        Some(authority)
+            if parts.version == Version::HTTP_2
+                && !authority.as_str().as_bytes().eq_ignore_ascii_case(header.as_bytes()) =>
+        {
+            Err(Refusal::BadHost("the request's :authority and Host header differ"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Only what a name, an address and a port are made of (RFC 3986, 3.2.2).
+fn is_host(value: &HeaderValue) -> bool {
+    value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(version: Version, uri: &str, hosts: &[&str]) -> Parts {
+        let mut request = Request::builder().uri(uri).version(version);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_target_says_it_before_the_header() {
+        let seen = |uri, hosts| host(&parts(Version::HTTP_11, uri, hosts)).map(str::to_owned);
+        assert_eq!(seen("/", &["a:80"]).as_deref(), Some("a:80"));
+        assert_eq!(seen("http://user@b/", &["a"]).as_deref(), Some("b"));
+        assert_eq!(seen("/", &[]), None);
+    }
+
+    #[test]
+    fn what_says_it_twice_or_not_at_all_is_refused() {
+        let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        for (version, uri, hosts, is_good) in [
+            (h11, "/", &["a"][..], true),
+            (h11, "/", &["[::1]:8080"], true),
+            (h11, "/", &[""], true),
+            (h11, "http://b/", &["a"], true),
+            (h11, "/", &[], false),
+            (h11, "http://b/", &[], false),
+            (h11, "/", &["a", "a"], false),
+            (h11, "/", &["a, b"], false),
+            (h11, "/", &["a/b"], false),
+            (h11, "/", &["user@a"], false),
+            (h10, "/", &[], true),
+            (h10, "/", &["a", "b"], false),
+            (h2, "http://a/", &[], true),
+            (h2, "http://a/", &["A"], true),
+            (h2, "http://a/", &["b"], false),
+            (h2, "/", &["a"], true),
+            (h2, "/", &[], false),
+        ] {
+            let parts = parts(version, uri, hosts);
+            assert_eq!(check(&parts).is_ok(), is_good, "{version:?} {uri} {hosts:?}");
+        }
+    }
+}
