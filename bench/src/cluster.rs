@@ -3,7 +3,8 @@
 //! Its log goes to a file, which an error quotes. Dropping it stops the process in order and removes its folder.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -20,6 +21,8 @@ pub(crate) struct Cluster {
     process: Child,
     /// Where services answer, `HOST:PORT`.
     pub(crate) gateway: String,
+    /// Where the API answers, `HOST:PORT`.
+    api: String,
 }
 
 impl Cluster {
@@ -31,14 +34,17 @@ impl Cluster {
         command.args(["up", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--data"]);
         command.arg(folder.path().join("data")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let process = command.spawn().with_context(|| format!("failed to start {}", subject.skiff.display()))?;
-        let mut cluster = Self { subject: subject.clone(), folder, process, gateway: String::new() };
+        let mut cluster =
+            Self { subject: subject.clone(), folder, process, gateway: String::new(), api: String::new() };
         let output = cluster.process.stdout.take().context("failed to read the cluster's output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).context("failed to read the cluster's output")?;
-        match line.trim_end().split_once(" gateway=http://") {
-            Some((_, gateway)) => cluster.gateway = gateway.to_owned(),
-            None => bail!("the cluster did not become ready; its log:\n{}", cluster.log()),
-        }
+        let addresses =
+            line.trim_end().strip_prefix("ready api=http://").and_then(|rest| rest.split_once(" gateway=http://"));
+        let Some((api, gateway)) = addresses else {
+            bail!("the cluster did not become ready; its log:\n{}", cluster.log());
+        };
+        (cluster.api, cluster.gateway) = (api.to_owned(), gateway.to_owned());
         Ok(cluster)
     }
 
@@ -52,6 +58,40 @@ impl Cluster {
     pub(crate) fn deploy_probe(&self) -> Result<()> {
         self.run(&["push", "probe", &self.guest("probe")])?;
         self.run(&["run", "probe"])
+    }
+
+    /// Pushes a guest, and runs it as `manifest` says, until it is ready.
+    pub(crate) fn deploy(&self, guest: &str, manifest: &str) -> Result<()> {
+        self.run(&["push", guest, &self.guest(guest)])?;
+        let file = self.folder.path().join("manifest.yaml");
+        fs::write(&file, manifest).context("failed to write a manifest")?;
+        self.run(&["apply", "--wait", "-f", &file.to_string_lossy()])
+    }
+
+    /// The sum of a metric's samples whose labels contain `label`.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> Result<f64> {
+        let text = self.metrics()?;
+        let of =
+            |line: &&str| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label);
+        let values = text.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(values.sum())
+    }
+
+    fn metrics(&self) -> Result<String> {
+        let context = fs::read(self.folder.path().join("context.json")).context("failed to read the context")?;
+        let context: serde_json::Value = serde_json::from_slice(&context).context("failed to read the context")?;
+        let token = context["token"].as_str().context("the context has no token")?;
+        let mut stream = TcpStream::connect(&self.api).context("failed to ask for the metrics")?;
+        let api = &self.api;
+        // 1.0: the answer ends with the connection, and has no chunks.
+        write!(stream, "GET /metrics HTTP/1.0\r\nhost: {api}\r\nauthorization: Bearer {token}\r\n\r\n")
+            .context("failed to ask for the metrics")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("failed to read the metrics")?;
+        if !answer.starts_with("HTTP/1.0 200") {
+            bail!("the metrics were refused: {}", answer.lines().next().unwrap_or_default());
+        }
+        Ok(answer)
     }
 
     fn guest(&self, name: &str) -> String {

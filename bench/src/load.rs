@@ -77,6 +77,29 @@ pub(crate) fn run(target: &Target, connections: usize, until: Until) -> Result<L
     })
 }
 
+/// Sends `rate` requests a second by the clock, spread over `connections`; each answer counts from when its request was due.
+pub(crate) fn open_loop(target: &Target, connections: usize, rate: f64, time: Duration) -> Result<Load> {
+    runtime()?.block_on(async {
+        let every = Duration::from_secs_f64(connections as f64 / rate);
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            open.push(Connection::open(target).await?);
+        }
+        let start = Instant::now();
+        let mut tasks = JoinSet::new();
+        for (number, connection) in open.into_iter().enumerate() {
+            let first = every.mul_f64(number as f64 / connections as f64);
+            tasks.spawn(connection.run_by_clock(start + first, every, start + time));
+        }
+        let mut load = Load::default();
+        while let Some(latencies) = tasks.join_next().await {
+            load.latencies.extend(latencies.context("a connection of the load generator failed")??);
+        }
+        load.took = start.elapsed();
+        Ok(load)
+    })
+}
+
 /// One request on a connection of its own.
 pub(crate) fn ask(target: &Target) -> Result<()> {
     runtime()?.block_on(async { Connection::open(target).await?.ask().await })
@@ -117,6 +140,18 @@ impl Connection {
             self.ask().await?;
             latencies.push(asked.elapsed());
         }
+    }
+
+    /// Asks every so often; when an answer was late, at once. Tokio's timer adds up to a millisecond to each.
+    async fn run_by_clock(mut self, mut due: Instant, every: Duration, end: Instant) -> Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        while due < end {
+            tokio::time::sleep_until(due.into()).await;
+            self.ask().await?;
+            latencies.push(due.elapsed());
+            due += every;
+        }
+        Ok(latencies)
     }
 
     async fn ask(&mut self) -> Result<()> {
@@ -238,6 +273,14 @@ mod tests {
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
         let load = run(&server(vec![chunked, RIGHT]), 1, Until::Answers(2)).unwrap();
         assert_eq!(load.latencies.len(), 2);
+    }
+
+    #[test]
+    fn a_late_answer_counts_from_when_its_request_was_due() {
+        // 20 requests a second for a quarter of one: at 0, 50, 100, 150 and 200 ms.
+        let load = open_loop(&server(vec![RIGHT; 9]), 1, 20.0, Duration::from_millis(250)).unwrap();
+        assert_eq!(load.latencies.len(), 5);
+        assert!(load.took >= Duration::from_millis(200), "{:?}", load.took);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`startup`] | from an empty folder to the first answer, and what an idle cluster takes |
 //! | [`throughput`] | requests a second, beside peers |
+//! | [`neighbours`] | what a service's answers suffer from others on the same node |
 //! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
 //! | [`peer`] | what Skiff is compared with |
 //! | [`load`] | the load generator: every answer is checked |
@@ -15,6 +16,7 @@
 
 mod cluster;
 mod load;
+mod neighbours;
 mod peer;
 mod process;
 mod report;
@@ -38,6 +40,8 @@ enum Bench {
     Startup(startup::Options),
     /// Requests a second through the gateway, beside a native server
     Throughput(throughput::Options),
+    /// What a service's answers suffer from others on the same node
+    Neighbours(neighbours::Options),
     /// The native server
     #[command(hide = true)]
     Native,
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     let result = match Bench::parse() {
         Bench::Startup(options) => startup::run(&options),
         Bench::Throughput(options) => throughput::run(&options),
+        Bench::Neighbours(options) => neighbours::run(&options),
         Bench::Native => peer::serve(),
     };
     match result {

@@ -1,12 +1,14 @@
-//! What Skiff is compared with: a native server on the same machine, in the same run, that gives the same answer.
+//! What Skiff is compared with, on the same machine, in the same run, giving the same answer.
 //!
-//! It is axum with its defaults, a multi-threaded runtime and Skiff's allocator, in a process of its own: what a service
+//! [`WasmtimeServe`] is wasmtime's own server as it comes, which makes a fresh instance for each request, too.
+//! [`Native`] is axum with its defaults, a multi-threaded runtime and Skiff's allocator, in a process of its own: what a service
 //! costs with no sandbox, no gateway and no limits around it. No orchestrator can reach it; the ratio says what those cost.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 
@@ -36,6 +38,45 @@ impl Drop for Native {
     fn drop(&mut self) {
         // Wait closes its standard input.
         let _ = self.process.wait();
+    }
+}
+
+/// A running `wasmtime serve`; dropping it stops it.
+pub(crate) struct WasmtimeServe {
+    process: Child,
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+}
+
+impl WasmtimeServe {
+    /// Serves a guest with wasmtime's defaults; `cli` is what every Rust and JavaScript component needs.
+    pub(crate) fn start(program: &Path, guest: &Path) -> Result<Self> {
+        let failed = || format!("failed to start {}", program.display());
+        let mut command = Command::new(program);
+        command.args(["serve", "--addr", "127.0.0.1:0", "-S", "cli"]).arg(guest);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().with_context(failed)?;
+        let mut output = BufReader::new(process.stderr.take().with_context(failed)?);
+        let mut serve = Self { process, address: String::new() };
+        let mut line = String::new();
+        // It compiles first, which takes seconds for a JavaScript component.
+        while output.read_line(&mut line).with_context(failed)? > 0 {
+            if let Some((_, address)) = line.trim_end().trim_end_matches('/').split_once("http://") {
+                serve.address = address.to_owned();
+                // What it says later must not fill the pipe.
+                std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+                return Ok(serve);
+            }
+        }
+        bail!("{} ended: {line}", program.display())
+    }
+}
+
+impl Drop for WasmtimeServe {
+    fn drop(&mut self) {
+        if self.process.kill().is_ok() {
+            let _ = self.process.wait();
+        }
     }
 }
 

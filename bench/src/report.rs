@@ -37,6 +37,22 @@ impl Report {
         self.values.insert(key.to_owned(), value.into());
     }
 
+    /// Adds a ratio to a peer: `must` is the least that is accepted.
+    pub(crate) fn ratio(&mut self, key: &str, what: &str, ratio: Summary, must: Option<f64>) {
+        let Summary { median, min, max } = ratio;
+        let shown = format!("{median:.2} ({min:.2} to {max:.2})");
+        let verdict = match must {
+            None => String::new(),
+            Some(must) if median >= must => format!("at least {must}: yes"),
+            Some(must) => {
+                self.missed.push(format!("{what}: {median:.2} is not {must} or more"));
+                format!("at least {must}: **no**")
+            }
+        };
+        self.rows.push([what.to_owned(), shown, verdict]);
+        self.values.insert(key.to_owned(), median.into());
+    }
+
     /// Prints everything on standard output; a missed bar is an error.
     pub(crate) fn print(self, name: &str) -> Result<()> {
         println!("\n{}\n\n| what | measured | bar |\n|---|---|---|", machine());
@@ -89,5 +105,11 @@ mod tests {
         report.figure("a", "slow", "2.0 s".into(), 2.0, bar);
         let error = report.print("test").unwrap_err().to_string();
         assert!(error.ends_with("slow: 2.0 s is not below 2 s"), "{error}");
+        let mut report = Report::default();
+        report.ratio("r", "fast", Summary { median: 0.4, min: 0.1, max: 0.5 }, Some(0.4));
+        report.ratio("r", "no bar", Summary { median: 0.4, min: 0.1, max: 0.5 }, None);
+        report.ratio("s", "slow", Summary { median: 0.39, min: 0.1, max: 0.5 }, Some(0.4));
+        let error = report.print("test").unwrap_err().to_string();
+        assert!(error.contains("missed 1 ") && error.ends_with("slow: 0.39 is not 0.4 or more"), "{error}");
     }
 }

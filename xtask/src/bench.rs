@@ -3,6 +3,9 @@
 //! The measuring is in the `bench` package, a program of its own: this task must compile quickly, and the load generator
 //! must be optimised.
 
+mod js;
+mod peers;
+
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -14,6 +17,9 @@ use crate::{command, guests, workspace};
 pub(crate) struct Options {
     /// What to measure
     name: Name,
+    /// Leave out the peers and guests that must be installed first: `wasmtime serve`, the JavaScript component
+    #[arg(long)]
+    quick: bool,
     /// Passed on to the benchmark; `-- --help` shows what it takes
     #[arg(last = true)]
     args: Vec<String>,
@@ -23,8 +29,10 @@ pub(crate) struct Options {
 enum Name {
     /// From an empty folder to the first answer, then what the idle cluster takes
     Startup,
-    /// Requests a second through the gateway, beside a native server
+    /// Requests a second through the gateway, beside a native server and `wasmtime serve`
     Throughput,
+    /// What a service's answers suffer from others on the same node
+    Neighbours,
 }
 
 impl Name {
@@ -32,6 +40,7 @@ impl Name {
         match self {
             Self::Startup => "startup",
             Self::Throughput => "throughput",
+            Self::Neighbours => "neighbours",
         }
     }
 }
@@ -42,6 +51,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let skiff = binary::build("skiff", "skiff", Profile::Release)?;
     let mut bench = Command::new(binary::build("skiff-bench", "skiff-bench", Profile::Release)?);
     bench.arg(options.name.verb()).arg("--skiff").arg(skiff).arg("--guests").arg(folder);
-    bench.arg("--manifest").arg(workspace::root().join("examples/hello/skiff.yaml")).args(&options.args);
+    bench.arg("--manifest").arg(workspace::root().join("examples/hello/skiff.yaml"));
+    if matches!(options.name, Name::Throughput) && !options.quick {
+        js::component()?;
+        bench.arg("--wasmtime").arg(peers::wasmtime()?);
+    }
+    bench.args(&options.args);
     command::run(&mut bench)
 }
