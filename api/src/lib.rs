@@ -1,6 +1,7 @@
 //! The language shared by all of Skiff: what is stored, exchanged and printed. It is at the bottom of the house: every
 //! other crate uses it, and it uses none.
 
+pub mod capability;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod digest;

@@ -47,6 +47,8 @@ pub(crate) enum Verb {
     Up(UpArgs),
     /// Push a component or a core wasip1 module to the cluster's registry
     Push(PushArgs),
+    /// Show what a component imports and exports, and what it could reach
+    Inspect(InspectArgs),
     /// Make a service that runs an image
     Run(RunArgs),
     /// Create or change objects as manifests say
@@ -95,6 +97,25 @@ pub(crate) struct PushArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct InspectArgs {
+    /// An image of the cluster's registry, or a file such as ./cart.wasm
+    #[arg(value_name = "IMAGE|FILE")]
+    pub component: String,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = InspectFormat::Table)]
+    pub output: InspectFormat,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
+    Table,
+    Json,
+    Yaml,
 }
 
 #[derive(Debug, Parser)]

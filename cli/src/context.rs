@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use serde::{Deserialize, Serialize};
+use skiff_api::ImageRef;
 use skiff_api::client::{Client, ClientOptions};
 use skiff_disk::{Disk, write_atomic};
 
@@ -73,6 +74,19 @@ impl Context {
 
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(ClientOptions { server: self.server.clone(), token: self.token.clone() })?)
+    }
+
+    /// The repository in the cluster's own registry; an image of another registry is none of this cluster's.
+    pub(crate) fn own_repository(&self, image: &ImageRef, namespace: &str, verb: &str) -> Result<String, Failure> {
+        if let Some(registry) = image.registry()
+            && !self.server.ends_with(&format!("://{registry}"))
+        {
+            let text = format!(
+                "failed to {verb} {image}: {registry} is not this cluster's registry (hint: write NAME[:TAG], without a registry)"
+            );
+            return Err(Failure::message(Exit::Invalid, text));
+        }
+        Ok(image.without_registry().repository_in(namespace))
     }
 
     /// The cluster's registry: it is on the API's port.

@@ -10,12 +10,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(what: &str, bytes: u64) -> Self {
+    /// `bytes` are those of the whole, where they are known before it begins.
+    pub(crate) fn new(what: &str, bytes: Option<u64>) -> Self {
         if !stderr().is_terminal() {
-            eprintln!("{what} ({bytes} bytes)");
+            match bytes {
+                Some(bytes) => eprintln!("{what} ({bytes} bytes)"),
+                None => eprintln!("{what}"),
+            }
             return Self { bar: None };
         }
-        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr());
         let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> "));
@@ -23,8 +27,9 @@ impl Progress {
         Self { bar: Some(bar) }
     }
 
-    pub(crate) fn set(&self, bytes: u64) {
+    pub(crate) fn set(&self, bytes: u64, of: u64) {
         if let Some(bar) = &self.bar {
+            bar.set_length(of);
             bar.set_position(bytes);
         }
     }

@@ -6,6 +6,7 @@ mod delete;
 mod describe;
 mod diff;
 mod get;
+mod inspect;
 mod logs;
 mod push;
 mod run;
@@ -38,6 +39,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         if let Verb::Version = args.verb {
             return small::version(&server).await;
         }
+        // A file needs no control plane.
+        if let Verb::Inspect(inspect) = args.verb {
+            return inspect::run(&server, inspect).await;
+        }
         let context = Context::find(&server)?;
         match args.verb {
             Verb::Push(push) => push::run(&context, push).await,
@@ -49,9 +54,12 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Scale(scale) => scale::run(&context, scale).await,
             Verb::Logs(logs) => logs::run(&context, logs).await,
             Verb::Delete(delete) => delete::run(&context, delete).await,
-            Verb::Up(_) | Verb::Completions { .. } | Verb::Token(_) | Verb::CompileComponent(_) | Verb::Version => {
-                Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane"))
-            }
+            Verb::Up(_)
+            | Verb::Completions { .. }
+            | Verb::Token(_)
+            | Verb::CompileComponent(_)
+            | Verb::Version
+            | Verb::Inspect(_) => Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane")),
         }
     })
 }

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use skiff_api::ImageRef;
 use skiff_registry::Artifact;
 use skiff_registry::client::{COMPONENT_BYTES_MAX, InvalidWasm};
 
@@ -17,14 +16,6 @@ use crate::progress::Progress;
 
 pub(super) async fn run(context: &Context, args: PushArgs) -> Outcome {
     let image = &args.image;
-    if let Some(registry) = image.registry()
-        && !context.server.ends_with(&format!("://{registry}"))
-    {
-        let text = format!(
-            "failed to push {image}: {registry} is not this cluster's registry (hint: write NAME[:TAG], without a registry)"
-        );
-        return Err(Failure::message(Exit::Invalid, text));
-    }
     if image.digest().is_some() {
         let text = format!("failed to push {image}: the digest follows from the file (hint: write NAME[:TAG])");
         return Err(Failure::message(Exit::Invalid, text));
@@ -32,11 +23,11 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Outcome {
     let bytes = read(&args.file)?;
     let artifact = Artifact::from_wasm(&args.file.display().to_string(), bytes)
         .map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let repository = repository(image, args.namespace.namespace.as_str());
+    let repository = context.own_repository(image, args.namespace.namespace.as_str(), "push")?;
     let tag = image.tag_or_latest();
     let size = artifact.component().len() as u64;
-    let progress = Progress::new(&format!("pushing {repository}:{tag}"), size);
-    let digest = context.registry()?.push(&repository, tag, &artifact, |done, _| progress.set(done)).await?;
+    let progress = Progress::new(&format!("pushing {repository}:{tag}"), Some(size));
+    let digest = context.registry()?.push(&repository, tag, &artifact, |done, all| progress.set(done, all)).await?;
     drop(progress);
     if artifact.is_adapted() {
         eprintln!("adapted the core module {} to a component", args.file.display());
@@ -46,7 +37,7 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Outcome {
 }
 
 /// Reads no more than a component may have: the file may be anything, and larger than the memory.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error| Failure::io("read", path, error);
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
@@ -59,8 +50,4 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     // One byte more than is allowed is refused later, by whoever checks the rest.
     file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
-}
-
-fn repository(image: &ImageRef, namespace: &str) -> String {
-    image.without_registry().repository_in(namespace)
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use skiff_api::Digest;
 
-use super::component::{self, Component, InvalidWasm};
+use super::component::{self, Component, InvalidWasm, World};
 use crate::hash::sha256;
 use crate::manifest::{Descriptor, Manifest, media};
 
@@ -35,11 +35,11 @@ struct Config<'a> {
     architecture: &'static str,
     os: &'static str,
     layer_digests: [&'a Digest; 1],
-    component: World<'a>,
+    component: Interfaces<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct World<'a> {
+struct Interfaces<'a> {
     exports: &'a [String],
     imports: &'a [String],
 }
@@ -64,7 +64,7 @@ impl Artifact {
             architecture: "wasm",
             os: "wasip2",
             layer_digests: [&layer.digest],
-            component: World { exports: &component.exports, imports: &component.imports },
+            component: Interfaces { exports: &component.world.exports, imports: &component.world.imports },
         });
         let manifest = Blob::json(&Manifest {
             schema_version: 2,
@@ -96,14 +96,9 @@ impl Artifact {
         &self.component.bytes
     }
 
-    /// The interfaces that the component imports, as `PACKAGE/INTERFACE@VERSION`.
-    pub fn imports(&self) -> &[String] {
-        &self.component.imports
-    }
-
-    /// The interfaces that the component exports.
-    pub fn exports(&self) -> &[String] {
-        &self.component.exports
+    /// What the component imports and exports.
+    pub fn world(&self) -> &World {
+        &self.component.world
     }
 
     /// Whether the file was a core module.

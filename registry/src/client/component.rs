@@ -14,13 +14,32 @@ use wasmparser::{Parser, Payload, TypeRef, Validator};
 /// Python one 40 MB. Twenty times as much is a mistake (a debug build of something huge, a wrong file).
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
+/// The names in a component's world. A service has some dozens of them; this much text is a mistake or an attack.
+const WORLD_BYTES_MAX: usize = 1 << 20;
+
 /// A checked component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Component {
     pub(super) bytes: Bytes,
-    pub(super) imports: Vec<String>,
-    pub(super) exports: Vec<String>,
+    pub(super) world: World,
     pub(super) adapted: bool,
+}
+
+/// What a component needs and gives: interfaces as `PACKAGE/INTERFACE@VERSION`, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct World {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+impl World {
+    /// Reads the world of the component `file`, whose content is `bytes`. Nothing else of it is checked.
+    pub fn read(file: &str, bytes: &[u8]) -> Result<Self, InvalidWasm> {
+        if Parser::is_core_wasm(bytes) {
+            return Err(InvalidWasm::Core { file: file.to_owned() });
+        }
+        world(file, bytes)
+    }
 }
 
 /// Why a file cannot be pushed as a component.
@@ -44,6 +63,10 @@ pub enum InvalidWasm {
         "{file} is a core module that imports {imports}, which wasip1 does not have (hint: build for wasm32-wasip2 or wasm32-wasip1)"
     )]
     ForeignImports { file: String, imports: String },
+    #[error("{file} is a core module, not a component (hint: push it with `skiff push`, which adapts it)")]
+    Core { file: String },
+    #[error("{file} has imports and exports with {WORLD_BYTES_MAX} bytes of names or more (hint: what generated it?)")]
+    World { file: String },
     #[error("{file} is a core module that exports neither _start nor a WIT world (hint: build for wasm32-wasip2)")]
     NoExports { file: String },
     #[error("{file} is a core module that cannot be adapted to a component: {why} (hint: build for wasm32-wasip2)")]
@@ -61,17 +84,17 @@ pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> 
     }
     if Parser::is_component(&bytes) {
         validate(&file(), &bytes)?;
-        let (imports, exports) = world(&file(), &bytes)?;
-        return Ok(Component { bytes, imports, exports, adapted: false });
+        let world = world(&file(), &bytes)?;
+        return Ok(Component { bytes, world, adapted: false });
     }
     if Parser::is_core_wasm(&bytes) {
         validate(&file(), &bytes)?;
         let bytes = adapt(&file(), &bytes)?;
-        let (imports, exports) = world(&file(), &bytes)?;
-        if exports.is_empty() {
+        let world = world(&file(), &bytes)?;
+        if world.exports.is_empty() {
             return Err(InvalidWasm::NoExports { file: file() });
         }
-        return Ok(Component { bytes, imports, exports, adapted: true });
+        return Ok(Component { bytes, world, adapted: true });
     }
     if b"\0asm\x0d\x00\x01\x00".starts_with(&bytes) || b"\0asm\x01\x00\x00\x00".starts_with(&bytes) {
         return Err(InvalidWasm::Truncated { file: file(), offset: bytes.len() });
@@ -101,29 +124,38 @@ fn broken(file: &str, bytes: &[u8], e: &wasmparser::BinaryReaderError) -> Invali
     }
 }
 
-/// The names that the component imports and exports, in the order of the file.
-fn world(file: &str, bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InvalidWasm> {
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+fn world(file: &str, bytes: &[u8]) -> Result<World, InvalidWasm> {
+    let fail = |e| broken(file, bytes, &e);
+    let mut world = World::default();
+    let mut names_bytes = 0_usize;
     let mut depth = 0_usize;
+    let mut add = |names: &mut Vec<String>, name: &str| {
+        names_bytes += name.len() + size_of::<String>();
+        if names_bytes >= WORLD_BYTES_MAX {
+            return Err(InvalidWasm::World { file: file.to_owned() });
+        }
+        names.push(name.to_owned());
+        Ok(())
+    };
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|e| broken(file, bytes, &e))? {
+        match payload.map_err(fail)? {
             // Nested components and modules have worlds of their own.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(import.map_err(|e| broken(file, bytes, &e))?.name.name.to_owned());
+                    add(&mut world.imports, import.map_err(fail)?.name.name)?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(export.map_err(|e| broken(file, bytes, &e))?.name.name.to_owned());
+                    add(&mut world.exports, export.map_err(fail)?.name.name)?;
                 }
             }
             _ => {}
         }
     }
-    Ok((imports, exports))
+    Ok(world)
 }
 
 fn adapt(file: &str, module: &[u8]) -> Result<Bytes, InvalidWasm> {
@@ -203,8 +235,16 @@ mod tests {
         let component = check_wat(COMMAND).unwrap();
         assert!(component.adapted);
         assert!(Parser::is_component(&component.bytes));
-        assert!(component.exports.iter().any(|e| e.starts_with("wasi:cli/run@")), "{:?}", component.exports);
-        assert!(component.imports.iter().any(|i| i.starts_with("wasi:cli/exit@")), "{:?}", component.imports);
+        assert!(
+            component.world.exports.iter().any(|e| e.starts_with("wasi:cli/run@")),
+            "{:?}",
+            component.world.exports
+        );
+        assert!(
+            component.world.imports.iter().any(|i| i.starts_with("wasi:cli/exit@")),
+            "{:?}",
+            component.world.imports
+        );
         assert_eq!(component, check_wat(COMMAND).unwrap(), "adapting must be repeatable");
     }
 
@@ -219,7 +259,10 @@ mod tests {
                 (export "d:e/f@2.0.0" (instance $i)))"#,
         )
         .unwrap();
-        assert_eq!((component.imports, component.exports), (vec!["a:b/c@1.0.0".into()], vec!["d:e/f@2.0.0".into()]));
+        assert_eq!(
+            (component.world.imports, component.world.exports),
+            (vec!["a:b/c@1.0.0".into()], vec!["d:e/f@2.0.0".into()])
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Error {
     Timeout { endpoint: String, image: String, idle: Duration },
     #[error("failed to talk to the registry at {endpoint} about {image}")]
     Transfer { endpoint: String, image: String, source: reqwest::Error },
-    #[error("{image} is not in the registry at {endpoint} (hint: push it with `skiff push FILE.wasm {image}`)")]
+    #[error("{image} is not in the registry at {endpoint} (hint: push it with `skiff push {image} FILE.wasm`)")]
     NotFound { endpoint: String, image: String },
     #[error("the registry at {endpoint} does not accept this token for {image} (hint: check --token, or log in again)")]
     Unauthorized { endpoint: String, image: String },

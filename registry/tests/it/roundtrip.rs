@@ -161,7 +161,7 @@ async fn tells_what_is_not_there() {
     let client = client(&server.endpoint);
     let error = client.resolve("shop/cart", "1.4").await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }));
-    assert!(error.to_string().contains("skiff push FILE.wasm shop/cart:1.4"), "{error}");
+    assert!(error.to_string().contains("skiff push shop/cart:1.4 FILE.wasm"), "{error}");
     let error = pull(&client, &sha256(b"nothing"), 1).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }

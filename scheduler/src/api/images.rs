@@ -5,20 +5,19 @@
 
 use async_trait::async_trait;
 use skiff_api::resource::{Service, ServiceSpec};
-use skiff_api::{Code, Digest, ImageRef, Problem};
+use skiff_api::{Code, Digest, ImageRef, Problem, capability};
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
-
-/// What a component must export to answer requests.
-const HANDLER: &str = "wasi:http/incoming-handler";
 
 /// What the cluster's registry knows of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The manifest's digest.
     pub digest: Digest,
-    /// The interfaces that the component exports, with their versions.
+    /// The interfaces that the component imports, with their versions.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports.
     pub exports: Vec<String>,
 }
 
@@ -67,15 +66,28 @@ pub(super) async fn pin(
         let object = format!("service/{namespace}/{}", service.metadata.name);
         return Err(Problem::new(Code::ImageNotFound, detail).object(object).hint(hint).into());
     };
-    let handles = |export: &String| export.split('@').next() == Some(HANDLER);
-    if !artifact.exports.iter().any(handles) {
-        let exports = if artifact.exports.is_empty() { "nothing".to_owned() } else { artifact.exports.join(", ") };
-        let problem = invalid(format!("image {written} cannot answer requests: it exports {exports}, not {HANDLER}"));
-        return Err(problem.hint("build it as a component for wasi:http, such as with the SDK's template").into());
-    }
+    fits(&written, &artifact)?;
     let moved = live.and_then(|live| moved(&live.image, &written, &artifact.digest));
     service.spec.image = written.with_digest(artifact.digest);
     Ok(moved)
+}
+
+/// Whether a node could run it: what it would refuse is refused here, before anything is placed.
+fn fits(written: &ImageRef, artifact: &Artifact) -> Result<()> {
+    let Artifact { imports, exports, .. } = artifact;
+    if !capability::answers_requests(exports.iter().map(String::as_str)) {
+        let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        let handler = capability::HTTP_HANDLER;
+        let problem = invalid(format!("image {written} cannot answer requests: it exports {exports}, not {handler}"));
+        return Err(problem.hint("build it as a component for wasi:http, such as with the SDK's template").into());
+    }
+    if let Some((import, why)) = capability::refused(imports.iter().map(String::as_str)) {
+        let problem = invalid(format!("image {written} imports {import}, {why}"));
+        let name = written.without_digest();
+        let hint = format!("build it without; `skiff inspect {name}` shows every import, and what may be imported");
+        return Err(problem.hint(hint).into());
+    }
+    Ok(())
 }
 
 /// The reference in the cluster's own registry.

@@ -52,7 +52,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let control_plane = ControlPlane::start(ControlPlaneOptions {
         events: store.events(),
         store: Arc::new(store),
-        images: Arc::new(OwnRegistry { registry: registry.clone(), address: api_addr.to_string() }),
+        images: Arc::new(OwnRegistry::new(registry.clone(), api_addr.to_string())),
         token: Token::new(token.as_str()),
         seed: seed()?,
     })

@@ -1,0 +1,122 @@
+//! What a component may import, and what stands between an import and the world.
+//!
+//! One list for everybody: `skiff inspect` explains with it, apply refuses by it, and a node links by it, so that the three
+//! cannot disagree. The ambient interfaces are there for every component, because language runtimes import them whether
+//! they use them or not; each is denied or bounded at the call.
+
+/// What an import means to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Linked for every component; the text says what it can reach.
+    Ambient { reach: &'static str },
+    /// Known, but in another version than `offered`.
+    OtherVersion { offered: &'static str },
+    /// Nobody offers it.
+    Unknown,
+}
+
+/// The version of the ambient interfaces, up to the patch: WASI 0.2 is compatible within itself.
+const WASI_VERSION: &str = "0.2";
+
+/// Interfaces by their prefix, the longer one first where two fit.
+const AMBIENT: [(&str, &str); 13] = [
+    ("wasi:cli/environment", "the service's env; no arguments"),
+    ("wasi:cli/stdin", "empty"),
+    ("wasi:cli/stdout", "the replica's log"),
+    ("wasi:cli/stderr", "the replica's log"),
+    ("wasi:cli/", "ends its own request, sees no terminal"),
+    ("wasi:clocks/", "reads the time, sleeps"),
+    ("wasi:filesystem/", "denied: no folder is shared"),
+    ("wasi:http/outgoing-handler", "denied but for what allow.services and allow.http name"),
+    ("wasi:http/types", "its own requests and answers"),
+    ("wasi:io/", "its own streams"),
+    ("wasi:random/", "random bytes, up to 64 KiB a call"),
+    ("wasi:sockets/", "denied: no socket opens"),
+    (HANDLER_NAME, "what answers requests: export it, do not import it"),
+];
+
+/// For people: the packages that every component may import.
+pub const AMBIENT_TEXT: &str =
+    "wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, wasi:io, wasi:random and wasi:sockets, each in version 0.2";
+
+/// What a component exports to answer requests, in any patch version.
+pub const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
+
+const HANDLER_NAME: &str = "wasi:http/incoming-handler";
+
+/// What an import such as `wasi:http/types@0.2.12` means.
+pub fn access(import: &str) -> Access {
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    let fits = |prefix: &str| if prefix.ends_with('/') { name.starts_with(prefix) } else { name == prefix };
+    let Some((prefix, reach)) = AMBIENT.iter().find(|(prefix, _)| fits(prefix)) else { return Access::Unknown };
+    match is_offered(version) {
+        _ if *prefix == HANDLER_NAME => Access::Unknown,
+        true => Access::Ambient { reach },
+        false => Access::OtherVersion { offered: WASI_VERSION },
+    }
+}
+
+/// The first import that no node would link, and why, as the end of a sentence that names the component.
+pub fn refused<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, String)> {
+    imports.into_iter().find_map(|import| match access(import) {
+        Access::Ambient { .. } => None,
+        Access::OtherVersion { offered } => Some((import, format!("which is offered in version {offered} only"))),
+        Access::Unknown => Some((import, "which no node offers".to_owned())),
+    })
+}
+
+/// Whether a component with these exports answers requests.
+pub fn answers_requests<'a>(exports: impl IntoIterator<Item = &'a str>) -> bool {
+    exports
+        .into_iter()
+        .any(|export| export.split_once('@').is_some_and(|(name, version)| name == HANDLER_NAME && is_offered(version)))
+}
+
+fn is_offered(version: &str) -> bool {
+    version.strip_prefix(WASI_VERSION).is_some_and(|rest| rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_names_and_the_right_version_are_ambient() {
+        assert!(matches!(access("wasi:http/types@0.2.12"), Access::Ambient { .. }));
+        assert!(matches!(access("wasi:io/streams@0.2.0"), Access::Ambient { .. }));
+        assert_eq!(access("wasi:http/types@0.3.0"), Access::OtherVersion { offered: "0.2" });
+        assert_eq!(access("wasi:http/types@0.20.0"), Access::OtherVersion { offered: "0.2" });
+        assert_eq!(access("wasi:io/streams"), Access::OtherVersion { offered: "0.2" });
+        for unknown in
+            ["wasi:keyvalue/store@0.2.0", "wasi:httpx/types@0.2.0", "wasi:http/typesx@0.2.0", "wasi:http", "log", ""]
+        {
+            assert_eq!(access(unknown), Access::Unknown, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_first_refused_import_is_named_with_its_reason() {
+        assert_eq!(refused(["wasi:io/poll@0.2.1"]), None);
+        let (import, why) = refused(["wasi:io/poll@0.2.1", "wasi:clocks/types@0.3.0", "log"]).unwrap();
+        assert_eq!((import, why.as_str()), ("wasi:clocks/types@0.3.0", "which is offered in version 0.2 only"));
+        assert_eq!(refused(["wasi:http/incoming-handler@0.2.0"]).unwrap().1, "which no node offers");
+    }
+
+    #[test]
+    fn only_a_handler_of_the_right_version_answers_requests() {
+        assert!(answers_requests(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.10"]));
+        for other in
+            ["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.3.0", "wasi:http/incoming-handler", "run"]
+        {
+            assert!(!answers_requests([other]), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_text_names_every_package() {
+        for (prefix, _) in AMBIENT {
+            let package = prefix.split('/').next().unwrap();
+            assert!(AMBIENT_TEXT.contains(package), "{package}");
+        }
+    }
+}
