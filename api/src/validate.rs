@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::quantity::{Bytes, MilliCpu, Timeout};
-use crate::resource::{Metadata, Namespace, RESERVED_NAMESPACES, Route, Service, ServiceSpec};
+use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
+use crate::resource::{InstanceLimits, Metadata, Namespace, RESERVED_NAMESPACES, Route, Service, ServiceSpec};
 
 /// Far above any service, far below what would hurt the store.
 const REPLICAS_MAX: u32 = 10_000;
@@ -15,6 +15,15 @@ const IN_FLIGHT_MAX: u32 = 10_000;
 const INSTANCE_MEMORY_MIN: Bytes = Bytes::kibi(64);
 /// The address space of a 32-bit memory.
 const INSTANCE_MEMORY_MAX: Bytes = Bytes::mebi(4096);
+/// Beyond this nobody notices the cost of a fresh instance any more.
+const INSTANCE_REQUESTS_MAX: u32 = 1_000_000;
+/// An instance that waits holds its memory, which nobody else then has.
+const INSTANCE_IDLE_MAX: Span = Span::from_secs(3600);
+/// Less is used up by starting an instance.
+const LIMIT_CPU_MIN: MilliCpu = MilliCpu(10);
+/// More than any machine has.
+const MEMORY_LIMIT_MAX: Bytes = Bytes(1 << 50);
+const CPU_LIMIT_MAX: MilliCpu = MilliCpu(1_000_000_000);
 /// A transaction of the store takes 128 operations, and a write may replace every route by another.
 const ROUTES_MAX: usize = 60;
 /// Host and path together are a key of the store, which has 1,024 bytes at most.
@@ -103,19 +112,47 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
             format!("{} is not between {INSTANCE_MEMORY_MIN} and {INSTANCE_MEMORY_MAX}", spec.instance.memory);
         faults.push(Fault::new("instance.memory", message, ""));
     }
+    limits(spec, &mut faults);
     // Sums over all replicas of a node must not overflow.
-    if spec.resources.memory > Bytes(1 << 50) {
+    if spec.resources.memory > MEMORY_LIMIT_MAX {
         faults.push(Fault::new(
             "resources.memory",
             format!("{} is more than any machine has", spec.resources.memory),
             "",
         ));
     }
-    if spec.resources.cpu > MilliCpu(1_000_000_000) {
+    if spec.resources.cpu > CPU_LIMIT_MAX {
         faults.push(Fault::new("resources.cpu", format!("{} is more than any machine has", spec.resources.cpu), ""));
     }
     env(&spec.env, &mut faults);
     faults
+}
+
+fn limits(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
+    let instance = &spec.instance;
+    if !(1..=INSTANCE_REQUESTS_MAX).contains(&instance.requests) {
+        let message = format!("{} is not between 1 and {INSTANCE_REQUESTS_MAX}", instance.requests);
+        faults.push(Fault::new("instance.requests", message, "1 gives each request an instance of its own"));
+    }
+    if instance.idle.as_ms() == 0 || instance.idle > INSTANCE_IDLE_MAX {
+        let message = format!("{} is not above 0s and up to {INSTANCE_IDLE_MAX}", instance.idle);
+        faults.push(Fault::new("instance.idle", message, ""));
+    } else if instance.requests == 1 && instance.idle != InstanceLimits::default().idle {
+        let hint = "leave it out, or raise instance.requests";
+        faults.push(Fault::new("instance.idle", "an instance that serves one request is never idle", hint));
+    }
+    if let Some(memory) = spec.limits.memory
+        && !(instance.memory..=MEMORY_LIMIT_MAX).contains(&memory)
+    {
+        let message = format!("{memory} is not between instance.memory ({}) and {MEMORY_LIMIT_MAX}", instance.memory);
+        faults.push(Fault::new("limits.memory", message, "all instances share it, so one must fit"));
+    }
+    if let Some(cpu) = spec.limits.cpu
+        && !(LIMIT_CPU_MIN..=CPU_LIMIT_MAX).contains(&cpu)
+    {
+        let message = format!("{cpu} is not between {LIMIT_CPU_MIN} and {CPU_LIMIT_MAX}");
+        faults.push(Fault::new("limits.cpu", message, "leave it out for no limit"));
+    }
 }
 
 fn routes(routes: &[Route], faults: &mut Vec<Fault>) {
@@ -233,10 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_fit_each_other_are_fine() {
+        let faults = faults(|s| {
+            s.spec.instance.requests = 10_000;
+            s.spec.instance.idle = "2s".parse().unwrap();
+            s.spec.limits.memory = Some(s.spec.instance.memory);
+            s.spec.limits.cpu = Some(MilliCpu(100));
+        });
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
+    #[test]
     fn ranges_are_checked() {
         assert_eq!(faults(|s| s.spec.replicas = 10_001).len(), 1);
         assert_eq!(faults(|s| s.spec.http.in_flight = 0).len(), 1);
         assert_eq!(faults(|s| s.spec.instance.memory = Bytes(1)).len(), 1);
+        assert_eq!(faults(|s| s.spec.instance.requests = 0).len(), 1);
+        assert_eq!(faults(|s| s.spec.instance.idle = "0s".parse().unwrap()).len(), 1);
+        assert_eq!(faults(|s| s.spec.instance.idle = "2s".parse().unwrap()).len(), 1, "it would have no effect");
+        assert_eq!(faults(|s| s.spec.limits.memory = Some(Bytes::mebi(63))).len(), 1, "less than one instance's");
+        assert_eq!(faults(|s| s.spec.limits.cpu = Some(MilliCpu(9))).len(), 1);
         assert_eq!(faults(|s| s.spec.http.timeout.idle = "0s".parse().unwrap()).len(), 1);
         assert_eq!(faults(|s| drop(s.spec.env.insert("1A".into(), String::new()))).len(), 1);
         assert_eq!(faults(|s| drop(s.metadata.labels.insert("a b".into(), String::new()))).len(), 1);

@@ -31,8 +31,10 @@ use std::time::Duration;
 use http::StatusCode;
 use skiff_api::id::{ReplicaKey, ServiceKey};
 
+use crate::sandbox::Usage;
+
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 21] = [
+const CODES: [&str; 22] = [
     "bad-host",
     "bad-path",
     "bad-request",
@@ -48,6 +50,7 @@ const CODES: [&str; 21] = [
     "method-not-allowed",
     "no-replica",
     "no-route",
+    "node-memory",
     "queue-full",
     "queue-timeout",
     "replica-stopped",
@@ -110,6 +113,8 @@ pub(crate) struct Figures {
     /// Made by the first request on a thread.
     shards: Box<[OnceLock<Box<Shard>>]>,
     faults: OnceLock<Box<Faults>>,
+    /// Of a replica, once it is prepared.
+    usage: OnceLock<Arc<Usage>>,
 }
 
 /// What is counted while it lasts.
@@ -127,7 +132,14 @@ impl Default for Figures {
 
 impl Figures {
     fn new(labels: String) -> Self {
-        Self { labels, shards: (0..shard_count()).map(|_| OnceLock::new()).collect(), faults: OnceLock::new() }
+        let shards = (0..shard_count()).map(|_| OnceLock::new()).collect();
+        Self { labels, shards, faults: OnceLock::new(), usage: OnceLock::new() }
+    }
+
+    /// The sandbox counts there what the replica's guests use.
+    pub(crate) fn attach(&self, usage: Arc<Usage>) {
+        // A replica is prepared once.
+        let _ = self.usage.set(usage);
     }
 
     /// The head of a response is there. `took` since the request's.
@@ -297,6 +309,25 @@ fn print_replicas(text: &mut Text, replicas: &[Arc<Figures>]) {
     text.head("skiff_replica_requests_queued", "gauge", "Requests waiting for a place in a replica.");
     for (labels, sum) in &sums {
         text.line("skiff_replica_requests_queued", labels, sum.queued);
+    }
+    let used = || replicas.iter().filter_map(|replica| Some((replica.labels.as_str(), replica.usage.get()?)));
+    let used = || used().filter(|(_, usage)| usage.started() + usage.reused() > 1);
+    text.head("skiff_replica_instances_started_total", "counter", "Instances that a replica started.");
+    for (labels, usage) in used() {
+        text.line("skiff_replica_instances_started_total", labels, usage.started());
+    }
+    text.head("skiff_replica_instances_reused_total", "counter", "Requests served by an instance that was kept.");
+    for (labels, usage) in used() {
+        text.line("skiff_replica_instances_reused_total", labels, usage.reused());
+    }
+    text.head("skiff_replica_cpu_seconds_total", "counter", "Processor time of a replica's guests.");
+    for (labels, usage) in used() {
+        let us = u64::try_from(usage.cpu().as_micros()).unwrap_or(u64::MAX);
+        text.line("skiff_replica_cpu_seconds_total", labels, Seconds(us));
+    }
+    text.head("skiff_replica_memory_max_bytes", "gauge", "The most memory that a replica's guests had at once.");
+    for (labels, usage) in used() {
+        text.line("skiff_replica_memory_max_bytes", labels, usage.memory_bytes_max());
     }
     let faulty = || replicas.iter().filter_map(|replica| Some((replica.labels.as_str(), replica.faults.get()?)));
     text.head("skiff_replica_errors_total", "counter", "Requests that a replica did not answer, by code.");

@@ -25,4 +25,6 @@ pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};
 pub(crate) use selector::{is_label_key, is_label_value};
-pub use service::{Condition, Http, HttpTimeout, InstanceLimits, Route, Service, ServiceSpec, ServiceStatus};
+pub use service::{
+    Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
+};

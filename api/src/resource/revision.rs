@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
 use crate::image::ImageRef;
-use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, Resources, Spec};
+use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, ReplicaLimits, Resources, Spec};
 
 pub type Revision = Object<RevisionSpec>;
 
@@ -31,6 +31,8 @@ pub struct Template {
     pub timeout: HttpTimeout,
     pub in_flight: u32,
     pub resources: Resources,
+    #[serde(default, skip_serializing_if = "ReplicaLimits::is_default")]
+    pub limits: ReplicaLimits,
     #[serde(default)]
     pub instance: InstanceLimits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

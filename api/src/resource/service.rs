@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::RevisionName;
 use crate::image::ImageRef;
-use crate::quantity::{Bytes, Span, Timeout};
+use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{Kind, Object, Resources, Spec, Template};
 
 pub type Service = Object<ServiceSpec>;
@@ -28,6 +28,9 @@ pub struct ServiceSpec {
     /// What placement reserves on a node for each replica. Default 2Mi and 5m.
     #[serde(default = "Resources::small")]
     pub resources: Resources,
+    /// What the sandboxes of one replica may use together.
+    #[serde(default, skip_serializing_if = "ReplicaLimits::is_default")]
+    pub limits: ReplicaLimits,
     /// The limits of one sandbox.
     #[serde(default)]
     pub instance: InstanceLimits,
@@ -44,6 +47,7 @@ impl ServiceSpec {
             replicas: one(),
             http: Http::default(),
             resources: Resources::small(),
+            limits: ReplicaLimits::default(),
             instance: InstanceLimits::default(),
             env: BTreeMap::new(),
         }
@@ -56,6 +60,7 @@ impl ServiceSpec {
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
+            limits: self.limits,
             instance: self.instance.clone(),
             env: self.env.clone(),
         }
@@ -147,6 +152,32 @@ impl Route {
     }
 }
 
+/// What the sandboxes of one replica may use together. Beyond it requests wait, then get a 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ReplicaLimits {
+    /// The sum of all instances' linear memories and tables. Default 1Gi, or `instance.memory` if that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Processor seconds a second. Default: as much as the node has to spare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<MilliCpu>,
+}
+
+impl ReplicaLimits {
+    /// Sixteen sandboxes at their own limit, hundreds of usual ones; no share that a machine of 2 GiB would miss.
+    const MEMORY_DEFAULT: Bytes = Bytes::mebi(1024);
+
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The memory that holds where `instance` is the limit of one sandbox.
+    pub fn memory_or_default(&self, instance: &InstanceLimits) -> Bytes {
+        self.memory.unwrap_or(Self::MEMORY_DEFAULT.max(instance.memory))
+    }
+}
+
 /// The limits of one sandbox.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -154,17 +185,31 @@ pub struct InstanceLimits {
     /// The sum of an instance's linear memories and tables. Default 64Mi.
     #[serde(default = "InstanceLimits::default_memory")]
     pub memory: Bytes,
+    /// Requests that one instance may serve, one after another. Default 1: each request has a fresh one.
+    #[serde(default = "InstanceLimits::default_requests")]
+    pub requests: u32,
+    /// How long an instance that may serve more waits for its next request before it ends. Default 1s.
+    #[serde(default = "InstanceLimits::default_idle")]
+    pub idle: Span,
 }
 
 impl InstanceLimits {
     fn default_memory() -> Bytes {
         Bytes::mebi(64)
     }
+
+    fn default_requests() -> u32 {
+        1
+    }
+
+    pub(crate) fn default_idle() -> Span {
+        Span::from_secs(1)
+    }
 }
 
 impl Default for InstanceLimits {
     fn default() -> Self {
-        Self { memory: Self::default_memory() }
+        Self { memory: Self::default_memory(), requests: Self::default_requests(), idle: Self::default_idle() }
     }
 }
 

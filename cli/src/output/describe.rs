@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::Value;
 use skiff_api::Kind;
+use skiff_api::resource::ReplicaLimits;
 
 use crate::output::row::{self, Namespaces, Width, text};
 use crate::output::table;
@@ -58,7 +59,18 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
     line(out, "Replicas", &replicas);
     line(out, "Revision", &at("/status/revision"));
     line(out, "Reserves", &format!("memory {}, cpu {} each", at("/spec/resources/memory"), at("/spec/resources/cpu")));
-    line(out, "Sandbox", &format!("memory {}", at("/spec/instance/memory")));
+    let limits: ReplicaLimits = decoded(object.pointer("/spec/limits"));
+    let memory = limits.memory_or_default(&decoded(object.pointer("/spec/instance")));
+    let cpu = limits.cpu.map_or_else(|| "unlimited".to_owned(), |cpu| cpu.to_string());
+    line(out, "Limits", &format!("memory {memory}, cpu {cpu} together"));
+    let sandbox = match at("/spec/instance/requests").as_str() {
+        "1" | "" => format!("memory {}, fresh for each request", at("/spec/instance/memory")),
+        many => {
+            let (memory, idle) = (at("/spec/instance/memory"), at("/spec/instance/idle"));
+            format!("memory {memory}, up to {many} requests each, {idle} idle")
+        }
+    };
+    line(out, "Sandbox", &sandbox);
     let timeout = |name: &str| at(&format!("/spec/http/timeout/{name}"));
     let limits = format!(
         "first byte {}, idle {}, total {}; {} requests in flight",
@@ -77,6 +89,11 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
         vec![at("type"), at("status"), at("reason"), row::age(&at("since"), now), at("message")]
     });
     block(out, "Conditions", &table::render(&["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows.collect()));
+}
+
+/// What is left out has its default.
+fn decoded<T: serde::de::DeserializeOwned + Default>(value: Option<&Value>) -> T {
+    value.and_then(|value| T::deserialize(value).ok()).unwrap_or_default()
 }
 
 fn replica(out: &mut String, object: &Value, now: Timestamp) {

@@ -123,7 +123,7 @@ async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<(Arc<
     let mut full = None;
     for _ in 0..LOOKS_MAX {
         let target = pick(&client.shared, parts, full.is_some())?;
-        let entered = target.gate().enter(deadline(&target, started), || Queued::new(client, &target)).await;
+        let entered = target.enter(deadline(&target, started), || Queued::new(client, &target)).await;
         match entered {
             Ok(entered) => return Ok((target, entered)),
             Err(Refused::Closed) => {}

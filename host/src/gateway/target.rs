@@ -45,8 +45,15 @@ impl Target {
         self.gate.max.saturating_mul(2).saturating_sub(self.load())
     }
 
-    pub(super) fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+    /// A place inside, and what a request needs to begin. Waits in the queue until `deadline`, which `None` puts off for
+    /// ever. `queued` is called if it has to wait at all; what it returns lives as long as the wait.
+    pub(super) async fn enter<Q>(&self, deadline: Option<Instant>, queued: impl Fn() -> Q) -> Result<Entered, Refused> {
+        let entered = self.gate.enter(deadline, &queued).await?;
+        if !self.runner.has_room() {
+            let _queued = queued();
+            by(deadline, self.runner.room()).await?;
+        }
+        Ok(entered)
     }
 
     /// Takes no new requests, and returns when the last one has ended, or was cut off because it took longer than `max`.
@@ -65,6 +72,13 @@ impl Target {
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Target").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+async fn by<T>(deadline: Option<Instant>, wait: impl Future<Output = T>) -> Result<T, Refused> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, wait).await.map_err(|_| Refused::QueueTimeout),
+        None => Ok(wait.await),
     }
 }
 
@@ -129,10 +143,7 @@ impl Gate {
         }
         let _queued = queued();
         let permit = self.permits.clone().acquire_owned();
-        let permit = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, permit).await.map_err(|_| Refused::QueueTimeout)?,
-            None => permit.await,
-        };
+        let permit = by(deadline, permit).await?;
         entered._permit = Some(permit.map_err(|_| Refused::Closed)?);
         Ok(entered)
     }

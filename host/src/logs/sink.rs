@@ -37,6 +37,11 @@ impl Sink {
         Self::new(self.0.journal.clone())
     }
 
+    /// Ends lines that were not ended: what comes next is another request's.
+    pub fn end_lines(&self) {
+        self.0.partial.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.0.journal);
+    }
+
     /// Never waits for a disk or a reader: what is beyond the replica's rate is dropped, and counted.
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut partials = self.0.partial.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,13 +57,17 @@ impl Sink {
 impl Drop for Writer {
     fn drop(&mut self) {
         let partials = self.partial.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (stream, partial) in [
-            (Stream::Stdout, &mut partials.stdout),
-            (Stream::Stderr, &mut partials.stderr),
-            (Stream::System, &mut partials.system),
-        ] {
+        partials.finish(&self.journal);
+    }
+}
+
+impl Partials {
+    fn finish(&mut self, journal: &Journal) {
+        for (stream, partial) in
+            [(Stream::Stdout, &mut self.stdout), (Stream::Stderr, &mut self.stderr), (Stream::System, &mut self.system)]
+        {
             if let Some(line) = partial.finish() {
-                self.journal.append(stream, line);
+                journal.append(stream, line);
             }
         }
     }
@@ -67,6 +76,17 @@ impl Drop for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_ends_with_its_request() {
+        let journal = Journal::in_memory();
+        let writer = Sink::new(journal.clone()).for_request();
+        writer.write(Stream::Stdout, b"first");
+        writer.end_lines();
+        writer.write(Stream::Stdout, b"second\n");
+        let lines: Vec<_> = journal.pending().into_iter().map(|line| line.text).collect();
+        assert_eq!(lines, ["first", "second"]);
+    }
 
     #[test]
     fn lines_of_concurrent_requests_do_not_mix() {

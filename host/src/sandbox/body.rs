@@ -64,16 +64,18 @@ pub(super) struct Settled {
 }
 
 /// Takes everything that a guest has left in its body, and ends its instance.
-pub(super) fn settle(ended: Result<Ended, Panicked>, mut body: HyperOutgoingBody, runner: &Inner) -> Settled {
+pub(super) fn settle(ended: Result<Ended, Panicked>, mut body: HyperOutgoingBody, runner: &Arc<Inner>) -> Settled {
     let mut frames = VecDeque::new();
     // The store is still there, if the guest did not panic: an unfinished body is one that still waits.
     let mut end = drain(&mut body, &mut frames);
     match runner.verdict(ended) {
-        Ok(ended) => {
-            // A guest may return without finishing: the end of its streams then is the end of the body.
-            drop(ended);
+        Ok(instance) => {
             if matches!(end, End::Open) {
+                // A guest may return without finishing: the end of its streams then is the end of the body.
+                drop(instance);
                 end = drain(&mut body, &mut frames);
+            } else {
+                runner.retire(instance);
             }
             let failure = match end {
                 End::Finished => None,
@@ -219,7 +221,7 @@ impl Drop for Body {
             runtime.spawn(async move {
                 match tokio::time::timeout(limits::AFTER_RESPONSE_MAX, live.guest).await {
                     // The verdict is for the log: the client has its answer.
-                    Ok(ended) => drop(live.runner.verdict(ended)),
+                    Ok(ended) => drop(live.runner.verdict(ended).map(|instance| live.runner.retire(instance))),
                     Err(_) => live.runner.cut_off(limits::AFTER_RESPONSE_MAX),
                 }
             });

@@ -10,15 +10,16 @@
 
 use std::collections::BTreeMap;
 
+use skiff_api::quantity::Bytes;
 use skiff_api::resource::EngineReport;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails, WasmFeatures,
 };
 
-use crate::sandbox::Error;
 use crate::sandbox::limits;
 use crate::sandbox::machine::{Machine, Swap};
+use crate::sandbox::{Error, SandboxOptions};
 
 /// The exact version of wasmtime. It alone writes only its major version into compiled files, and patch releases have
 /// changed generated code.
@@ -52,6 +53,8 @@ pub(crate) fn base_config() -> wasmtime::Result<Config> {
 /// An engine, and what was chosen for it.
 pub(super) struct Built {
     pub(super) engine: Engine,
+    /// What all guests together may have.
+    pub(super) memory_bytes: u64,
     pub(super) report: EngineReport,
 }
 
@@ -75,6 +78,10 @@ const WARM_MAX: u32 = 1000;
 
 /// The part of the machine's memory that idle slots may keep: one over this.
 const WARM_MEMORY_SHARE: u64 = 8;
+
+/// The part of the machine's memory that guests may have: the rest is for code, connections, bodies, the system, and
+/// whoever else is there.
+const GUEST_MEMORY_PERCENT: u64 = 70;
 
 /// Mappings that one live instance may take: a memory's slot up to 4, a stack 2, tables and images the rest.
 const MAPPINGS_PER_INSTANCE: u64 = 10;
@@ -114,14 +121,25 @@ impl Pool {
     }
 }
 
-/// Makes the engine with the largest pool that the machine grants, up to `instances_max`.
-pub(super) fn build(instances_max: u32) -> Result<Built, Error> {
+/// Makes the engine with the largest pool that the machine grants, up to what was asked for.
+pub(super) fn build(options: &SandboxOptions) -> Result<Built, Error> {
+    let instances_max = options.instances_max;
     let machine = Machine::probe();
     let mut choices = BTreeMap::new();
     let mut choose = |name: &str, choice: String| choices.insert(name.to_owned(), choice);
 
     let (pagemap_scan, why) = pagemap_scan(machine.swap, PoolingAllocationConfig::is_pagemap_scan_available());
     choose("pagemap-scan", format!("{} ({why})", if pagemap_scan { "on" } else { "off" }));
+
+    let memory_bytes = match options.memory {
+        Some(Bytes(bytes)) => bytes,
+        None => machine.memory_bytes / 100 * GUEST_MEMORY_PERCENT,
+    };
+    let why = match options.memory {
+        Some(_) => "as configured".to_owned(),
+        None => format!("{GUEST_MEMORY_PERCENT} % of {} MiB memory", machine.memory_bytes >> 20),
+    };
+    choose("guest-memory", format!("{} MiB ({why})", memory_bytes >> 20));
 
     let by_mappings = u32::try_from(machine.mappings_max / 2 / MAPPINGS_PER_INSTANCE).unwrap_or(u32::MAX);
     let wanted = instances_max.min(by_mappings).max(1);
@@ -145,7 +163,7 @@ pub(super) fn build(instances_max: u32) -> Result<Built, Error> {
         }
     };
     let name = format!("wasmtime {WASMTIME_VERSION}");
-    Ok(Built { engine, report: EngineReport { name, instances, choices } })
+    Ok(Built { engine, memory_bytes, report: EngineReport { name, instances, choices } })
 }
 
 fn pooled(pool: Pool, asked: u32, by_mappings: u32, wanted: u32) -> String {
@@ -206,9 +224,9 @@ mod tests {
 
     #[test]
     fn the_report_gives_a_reason_for_every_choice() {
-        let built = build(8).unwrap();
+        let built = build(&SandboxOptions { instances_max: 8, memory: None }).unwrap();
         assert_eq!(built.report.instances, 8);
-        for name in ["allocation", "pagemap-scan", "warm-slots"] {
+        for name in ["allocation", "guest-memory", "pagemap-scan", "warm-slots"] {
             let choice = &built.report.choices[name];
             assert!(choice.ends_with(')') && choice.contains(" ("), "{name}: {choice}");
         }

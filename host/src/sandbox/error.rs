@@ -13,6 +13,8 @@ pub enum Error {
     Linker(#[source] wasmtime::Error),
     #[error("failed to start the thread that interrupts guests")]
     Ticker(#[source] std::io::Error),
+    #[error("failed to start the threads for guests that compute")]
+    Lanes(#[source] std::io::Error),
 }
 
 /// Why compiled code was not loaded. Compiling the artifact again mends every variant.

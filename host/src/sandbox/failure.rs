@@ -10,6 +10,8 @@ use skiff_api::quantity::Bytes;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::sandbox::budget::Short;
+
 /// Why a request got no answer, or only a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -20,8 +22,15 @@ pub enum Failure {
         kind: &'static str,
         message: String,
     },
-    #[error("the guest needs more memory than its limit of {max} (hint: raise instance.memory)")]
-    MemoryLimit { max: Bytes },
+    #[error("the guest needs more memory than its limit of {max} (hint: raise {field})")]
+    MemoryLimit {
+        max: Bytes,
+        /// What sets the limit: `instance.memory`, or `limits.memory`.
+        field: &'static str,
+    },
+    /// Guests have all the memory that this node gives them.
+    #[error("this node has no more memory for guests (hint: try again, or add a node)")]
+    NodeMemory,
     #[error("the guest computed for more than {} ms", max.as_millis())]
     CpuLimit { max: Duration },
     /// Every instance that fits on this node is in use.
@@ -57,6 +66,7 @@ impl Failure {
             Self::Trap { .. } => "guest-trap",
             Self::MemoryLimit { .. } => "guest-memory-limit",
             Self::CpuLimit { .. } => "guest-cpu-limit",
+            Self::NodeMemory => "node-memory",
             Self::PoolFull => "instances-exhausted",
             Self::NoResponse => "guest-no-response",
             Self::GuestError { .. } => "guest-error",
@@ -72,7 +82,7 @@ impl Failure {
         match self {
             Self::Trap { .. } | Self::MemoryLimit { .. } | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::CpuLimit { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::PoolFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PoolFull | Self::NodeMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -82,12 +92,12 @@ impl Failure {
 
     /// Whether the guest is to blame, rather than the client or the node.
     pub fn is_guests_fault(&self) -> bool {
-        !matches!(self, Self::PoolFull | Self::BadRequest { .. } | Self::Internal { .. })
+        !matches!(self, Self::PoolFull | Self::NodeMemory | Self::BadRequest { .. } | Self::Internal { .. })
     }
 
     /// When asking again makes sense: what a `Retry-After` header should say.
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::PoolFull).then_some(RETRY_AFTER)
+        matches!(self, Self::PoolFull | Self::NodeMemory).then_some(RETRY_AFTER)
     }
 }
 
@@ -96,11 +106,17 @@ impl Failure {
 #[error("the processor time is used up")]
 pub(super) struct CpuExhausted;
 
+/// Raised by the epoch callback when nobody waits for a guest any more: nobody hears of it.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody waits for the answer")]
+pub(super) struct Stopped;
+
 /// What a store knows about a guest that failed.
 pub(super) struct Blame {
-    pub(super) memory_max: Bytes,
-    /// Whether the guest was refused memory.
-    pub(super) memory_refused: bool,
+    pub(super) instance_memory_max: Bytes,
+    pub(super) replica_memory_max: Bytes,
+    /// Whether the guest was refused memory, and for whose part.
+    pub(super) memory_refused: Option<Short>,
     pub(super) cpu_max: Duration,
 }
 
@@ -115,8 +131,15 @@ pub(super) fn classify(error: &wasmtime::Error, blame: &Blame) -> Failure {
     if error.is::<PoolConcurrencyLimitError>() {
         return Failure::PoolFull;
     }
-    if blame.memory_refused {
-        return Failure::MemoryLimit { max: blame.memory_max };
+    match blame.memory_refused {
+        None => {}
+        Some(Short::Instance) => {
+            return Failure::MemoryLimit { max: blame.instance_memory_max, field: "instance.memory" };
+        }
+        Some(Short::Replica) => {
+            return Failure::MemoryLimit { max: blame.replica_memory_max, field: "limits.memory" };
+        }
+        Some(Short::Node) => return Failure::NodeMemory,
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Failure::Trap { kind: "exit", message: format!("it exited with status {}", exit.0) };
@@ -145,7 +168,12 @@ fn trap_kind(trap: Trap) -> &'static str {
 mod tests {
     use super::*;
 
-    const BLAME: Blame = Blame { memory_max: Bytes::mebi(64), memory_refused: false, cpu_max: Duration::from_secs(10) };
+    const BLAME: Blame = Blame {
+        instance_memory_max: Bytes::mebi(64),
+        replica_memory_max: Bytes::mebi(256),
+        memory_refused: None,
+        cpu_max: Duration::from_secs(10),
+    };
 
     #[test]
     fn a_trap_keeps_its_kind_through_added_context() {
@@ -159,15 +187,18 @@ mod tests {
     #[test]
     fn a_trap_after_refused_memory_is_a_memory_limit() {
         let error = wasmtime::Error::from(Trap::UnreachableCodeReached);
-        let failure = classify(&error, &Blame { memory_refused: true, ..BLAME });
-        assert_eq!(failure, Failure::MemoryLimit { max: Bytes::mebi(64) });
-        assert!(failure.to_string().contains("64Mi"), "{failure}");
+        let blamed = |short| classify(&error, &Blame { memory_refused: Some(short), ..BLAME });
+        let text = blamed(Short::Instance).to_string();
+        assert!(text.contains("64Mi") && text.contains("instance.memory"), "{text}");
+        let text = blamed(Short::Replica).to_string();
+        assert!(text.contains("256Mi") && text.contains("limits.memory"), "{text}");
+        assert_eq!(blamed(Short::Node), Failure::NodeMemory);
     }
 
     #[test]
     fn used_up_processor_time_is_not_blamed_on_memory() {
         let error = wasmtime::Error::from(CpuExhausted).context("while it ran");
-        let failure = classify(&error, &Blame { memory_refused: true, ..BLAME });
+        let failure = classify(&error, &Blame { memory_refused: Some(Short::Instance), ..BLAME });
         assert_eq!(failure, Failure::CpuLimit { max: Duration::from_secs(10) });
     }
 

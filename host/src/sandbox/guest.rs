@@ -2,23 +2,38 @@
 //!
 //! Every poll goes through here, for three reasons: the ticker must know that something computes, the meter must know
 //! when, and a panic in host code on behalf of a guest must cost that guest its request, not the node its life.
+//!
+//! A guest begins in the task of its caller, and moves to a lane ([`crate::sandbox::lane`]) once it is caught computing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+
 use wasmtime::Store;
 
-use crate::sandbox::meter::Meter;
+use crate::sandbox::lane::Away;
+use crate::sandbox::meter::{Meter, SLICE};
+use crate::sandbox::runner::Inner;
 use crate::sandbox::state::State;
 use crate::sandbox::ticker::Ticker;
 
+/// An instance, and how many requests it may yet serve.
+pub(super) struct Instance {
+    pub(super) store: Store<State>,
+    pub(super) proxy: Proxy,
+    pub(super) left: u32,
+}
+
 /// The end of a guest's work. The store is still there, because what a guest left unfinished can only be told from what
 /// it finished while its streams exist.
-pub(super) struct Ended {
-    pub(super) store: Store<State>,
-    pub(super) result: wasmtime::Result<()>,
+pub(super) enum Ended {
+    /// It did all that it was asked to.
+    Done(Instance),
+    Failed(Store<State>, wasmtime::Error),
 }
 
 /// The panic of host code. The store is lost to it.
@@ -29,6 +44,18 @@ pub(super) struct Panicked {
 
 /// A guest at work. Dropping it stops it where it is.
 pub(super) struct Guest {
+    place: Place,
+    runner: Arc<Inner>,
+}
+
+enum Place {
+    Here(Polled),
+    Away(Away, Arc<Meter>),
+    Gone,
+}
+
+/// A guest's work and what must be told of each poll.
+pub(super) struct Polled {
     work: Pin<Box<dyn Future<Output = Ended> + Send>>,
     meter: Arc<Meter>,
     ticker: Arc<Ticker>,
@@ -38,9 +65,32 @@ impl Guest {
     pub(super) fn new(
         work: impl Future<Output = Ended> + Send + 'static,
         meter: Arc<Meter>,
-        ticker: Arc<Ticker>,
+        runner: Arc<Inner>,
     ) -> Self {
-        Self { work: Box::pin(work), meter, ticker }
+        let polled = Polled { work: Box::pin(work), meter, ticker: runner.ticker.clone() };
+        let mut guest = Self { place: Place::Here(polled), runner };
+        if guest.runner.conduct.is_hot() {
+            guest.leave();
+        }
+        guest
+    }
+
+    /// Whether it is polled by others.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.place, Place::Away(..))
+    }
+
+    /// Moves to a lane. Outside of a runtime it stays: it would have no clock there.
+    fn leave(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        self.place = match std::mem::replace(&mut self.place, Place::Gone) {
+            Place::Here(polled) => {
+                let (runner, meter) = (&self.runner, polled.meter.clone());
+                let account = meter.account().clone();
+                Place::Away(runner.lanes.take(polled, runner.number, account, runtime), meter)
+            }
+            place => place,
+        };
     }
 }
 
@@ -49,11 +99,45 @@ impl Future for Guest {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let guest = &mut *self;
-        let _running = guest.ticker.running();
-        guest.meter.enter();
+        if let Place::Here(polled) = &mut guest.place {
+            let (ended, computed) = match polled.poll(cx) {
+                Poll::Ready(ended) => (Some(ended), polled.meter.used() >= 2 * SLICE),
+                Poll::Pending => (None, polled.meter.was_caught()),
+            };
+            if let Some(ended) = ended {
+                guest.runner.conduct.saw(computed);
+                return Poll::Ready(ended);
+            }
+            if !computed {
+                return Poll::Pending;
+            }
+            guest.leave();
+        }
+        match &mut guest.place {
+            Place::Away(away, meter) => away.poll(cx).map(|ended| {
+                guest.runner.conduct.saw(meter.used() >= SLICE / 2);
+                ended
+            }),
+            Place::Here(_) | Place::Gone => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Place::Away(_, meter) = &self.place {
+            meter.stop();
+        }
+    }
+}
+
+impl Polled {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Panicked>> {
+        let _running = self.ticker.running();
+        let entered = self.meter.enter();
         // The work is not polled again after a panic: its owner drops it.
-        let polled = catch_unwind(AssertUnwindSafe(|| guest.work.as_mut().poll(cx)));
-        guest.meter.leave();
+        let polled = catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));
+        self.meter.leave(entered);
         match polled {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(Panicked { message: message(&*panic) })),

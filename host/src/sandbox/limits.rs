@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::sandbox::budget::{Lease, Short};
+
 /// Processor time of one request. Longer work is a Job's; a request that still computes after this is stuck.
 pub(super) const CPU_PER_REQUEST: Duration = Duration::from_secs(10);
 
@@ -56,35 +58,37 @@ pub(super) const FIBER_STACK_BYTES: usize = 1 << 20;
 /// Bytes of host memory for one element of a table: a pointer.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts all memories and tables of one instance against one limit.
+/// Counts all memories and tables of one instance against its limit, its replica's and its node's.
 #[derive(Debug)]
 pub(super) struct Memory {
+    lease: Lease,
     used_bytes: usize,
     max_bytes: usize,
-    refused: bool,
+    refused: Option<Short>,
 }
 
 impl Memory {
-    pub(super) fn new(max_bytes: u64) -> Self {
-        Self { used_bytes: 0, max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX), refused: false }
+    pub(super) fn new(max_bytes: u64, lease: Lease) -> Self {
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        Self { lease, used_bytes: 0, max_bytes, refused: None }
     }
 
-    /// Whether the guest ever asked for more than its limit.
-    pub(super) fn refused(&self) -> bool {
+    /// Whether the guest ever asked for more than there was, and for whose part.
+    pub(super) fn refused(&self) -> Option<Short> {
         self.refused
     }
 
     fn grow(&mut self, by_bytes: usize) -> bool {
-        match self.used_bytes.checked_add(by_bytes) {
-            Some(total) if total <= self.max_bytes => {
-                self.used_bytes = total;
-                true
-            }
-            _ => {
-                self.refused = true;
-                false
-            }
+        let total = self.used_bytes.checked_add(by_bytes).filter(|total| *total <= self.max_bytes);
+        let grown = total.ok_or(Short::Instance).and_then(|total| {
+            self.lease.grow(by_bytes as u64)?;
+            Ok(total)
+        });
+        match grown {
+            Ok(total) => self.used_bytes = total,
+            Err(short) => self.refused = Some(short),
         }
+        grown.is_ok()
     }
 }
 
@@ -121,24 +125,32 @@ impl ResourceLimiter for Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::sandbox::budget::{Budget, Share};
 
     const PAGE: usize = 65_536;
 
+    fn memory(max_bytes: usize) -> Memory {
+        let share = Share::new(Budget::new(u64::MAX), Arc::default(), u64::MAX);
+        Memory::new(max_bytes as u64, share.lease().unwrap())
+    }
+
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut memory = Memory::new(4 * PAGE as u64);
+        let mut memory = memory(4 * PAGE);
         assert!(memory.memory_growing(0, 2 * PAGE, None).unwrap());
         assert!(memory.memory_growing(0, PAGE, None).unwrap(), "a second memory");
         assert!(memory.table_growing(0, PAGE / 8, None).unwrap(), "exactly the rest");
-        assert!(!memory.refused());
+        assert_eq!(memory.refused(), None);
         assert!(!memory.table_growing(PAGE / 8, PAGE / 8 + 1, None).unwrap());
-        assert!(memory.refused());
+        assert_eq!(memory.refused(), Some(Short::Instance));
     }
 
     #[test]
     fn growth_counts_the_difference() {
-        let mut memory = Memory::new(4 * PAGE as u64);
+        let mut memory = memory(4 * PAGE);
         for pages in 0..4 {
             assert!(memory.memory_growing(pages * PAGE, (pages + 1) * PAGE, None).unwrap());
         }
@@ -147,14 +159,14 @@ mod tests {
 
     #[test]
     fn a_modules_own_maximum_is_not_the_limit() {
-        let mut memory = Memory::new(64 * PAGE as u64);
+        let mut memory = memory(64 * PAGE);
         assert!(!memory.memory_growing(0, 3 * PAGE, Some(2 * PAGE)).unwrap());
-        assert!(!memory.refused());
+        assert_eq!(memory.refused(), None);
     }
 
     #[test]
     fn absurd_sizes_are_refused_without_overflow() {
-        let mut memory = Memory::new(u64::MAX - 1);
+        let mut memory = memory(usize::MAX - 1);
         assert!(memory.memory_growing(0, PAGE, None).unwrap());
         assert!(!memory.memory_growing(0, usize::MAX, None).unwrap());
         assert!(!memory.table_growing(0, usize::MAX, None).unwrap());

@@ -1,67 +1,160 @@
-//! Processor time of one guest.
+//! Processor time of one request's guest.
 //!
-//! Epochs alone cannot measure it: a guest that wakes briefly a hundred times a second, to send a chunk or read one,
-//! meets a new epoch each time, and would be charged for time that it slept. Reading the thread's processor clock around
-//! every poll would be exact, and costs a system call twice in requests that take microseconds. So a guest is measured
-//! only after the first epoch has caught it computing: quick guests pay nothing, others are charged exactly, but for
-//! their first slice, which counts as one tick.
+//! Every poll is timed. Reading the thread's processor clock would be exact, and costs two system calls in requests that
+//! take microseconds; the monotonic clock costs a tenth of one. It also runs while the kernel gives the core to someone
+//! else, so what it says of one poll counts up to a bound. From the first epoch that catches a guest computing, and for
+//! replicas whose processor time is limited, the thread's clock is read instead.
+//!
+//! Epochs alone could not measure it: a guest that wakes briefly a hundred times a second meets a new one each time, and
+//! would be charged for time that it slept.
+//!
+//! A guest that calls another one on this node polls it within its own poll. What the inner one uses is the inner one's
+//! alone: each poll tells its thread what it took, and the outer one leaves that out.
 //!
 //! A guest is polled by one thread at a time, and the epoch callback runs within a poll, so relaxed atomics suffice: the
 //! executor orders the polls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sandbox::ticker::TICK;
+use crate::sandbox::account::Account;
+
+/// How long a guest may compute in one go before it counts as one that computes, and gives way: long against the cost of
+/// switching (some microseconds), short against what people notice.
+pub(super) const SLICE: Duration = Duration::from_millis(1);
+
+/// What one poll counts at most by the monotonic clock: a guest that computes for longer meets an epoch.
+const UNSURE_NS_MAX: u64 = 10_000_000;
+
+thread_local! {
+    /// What polls within the one that is under way have taken.
+    static INNER_NS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// Processor time that a guest has used. Shared by whoever polls it and its epoch callback.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Meter {
+    account: Arc<Account>,
     used_ns: AtomicU64,
-    /// The thread's clock when the time not yet charged began; 0 while nothing is measured.
+    /// When the time not yet charged began, by the clock that is used.
     since_ns: AtomicU64,
+    /// When the poll that is under way began, by the monotonic clock.
+    entered_ns: AtomicU64,
+    exact: AtomicBool,
+    caught: AtomicBool,
+    stopped: AtomicBool,
+}
+
+/// A poll that is under way.
+#[must_use]
+pub(super) struct Entered {
+    outer_ns: u64,
+}
+
+/// What an epoch means for a guest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    GoOn,
+    GiveWay,
+    Exhausted,
+    /// Nobody waits for it any more.
+    Stop,
 }
 
 impl Meter {
+    pub(super) fn new(account: Arc<Account>) -> Self {
+        let exact = AtomicBool::new(account.is_limited());
+        Self {
+            account,
+            used_ns: AtomicU64::new(0),
+            since_ns: AtomicU64::new(0),
+            entered_ns: AtomicU64::new(0),
+            exact,
+            caught: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
     /// A poll of the guest begins on this thread.
-    pub(super) fn enter(&self) {
-        if self.used_ns.load(Ordering::Relaxed) > 0 {
-            self.since_ns.store(thread_ns(), Ordering::Relaxed);
-        }
+    pub(super) fn enter(&self) -> Entered {
+        let entered_ns = monotonic_ns();
+        let now = if self.exact.load(Ordering::Relaxed) { thread_ns() } else { entered_ns };
+        self.since_ns.store(now, Ordering::Relaxed);
+        self.entered_ns.store(entered_ns, Ordering::Relaxed);
+        Entered { outer_ns: INNER_NS.replace(0) }
     }
 
-    /// The poll ends.
-    pub(super) fn leave(&self) {
-        if self.used_ns.load(Ordering::Relaxed) > 0 {
-            self.charge();
-            self.since_ns.store(0, Ordering::Relaxed);
-        }
+    /// The poll ends. Returns how long it took.
+    pub(super) fn leave(&self, entered: Entered) -> Duration {
+        self.charge();
+        let took_ns = self.polled_ns();
+        INNER_NS.set(entered.outer_ns.saturating_add(took_ns));
+        Duration::from_nanos(took_ns)
     }
 
-    /// An epoch has caught the guest computing. Returns what it has used.
-    pub(super) fn caught(&self) -> Duration {
-        if self.used_ns.load(Ordering::Relaxed) == 0 {
-            self.used_ns.store(nanos(TICK), Ordering::Relaxed);
-            self.since_ns.store(thread_ns(), Ordering::Relaxed);
-        } else {
-            self.charge();
+    /// An epoch has met the guest computing.
+    pub(super) fn caught(&self, max: Duration) -> Verdict {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Verdict::Stop;
         }
+        // It has only just begun when the clock struck.
+        if self.polled_ns() < nanos(SLICE) / 2 {
+            return Verdict::GoOn;
+        }
+        self.charge();
+        if !self.exact.swap(true, Ordering::Relaxed) {
+            self.since_ns.store(thread_ns(), Ordering::Relaxed);
+        }
+        self.caught.store(true, Ordering::Relaxed);
+        if self.used() > max { Verdict::Exhausted } else { Verdict::GiveWay }
+    }
+
+    /// Whether the guest has ever computed for a slice.
+    pub(super) fn was_caught(&self) -> bool {
+        self.caught.load(Ordering::Relaxed)
+    }
+
+    /// At the next epoch the guest ends.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
     }
 
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    fn polled_ns(&self) -> u64 {
+        monotonic_ns().saturating_sub(self.entered_ns.load(Ordering::Relaxed))
+    }
+
     fn charge(&self) {
-        let (now, since) = (thread_ns(), self.since_ns.load(Ordering::Relaxed));
-        if since > 0 {
-            self.used_ns.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
-        }
-        self.since_ns.store(now, Ordering::Relaxed);
+        let exact = self.exact.load(Ordering::Relaxed);
+        let now = if exact { thread_ns() } else { monotonic_ns() };
+        let took = now.saturating_sub(self.since_ns.swap(now, Ordering::Relaxed)).saturating_sub(INNER_NS.take());
+        let took = if exact { took } else { took.min(UNSURE_NS_MAX) };
+        self.used_ns.fetch_add(took, Ordering::Relaxed);
+        self.account.charge(took);
     }
 }
 
+fn monotonic_ns() -> u64 {
+    in_ns(ClockId::Monotonic)
+}
+
 fn thread_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    in_ns(ClockId::ThreadCPUTime)
+}
+
+fn in_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     nanos(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
@@ -73,6 +166,12 @@ fn nanos(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    const MAX: Duration = Duration::from_secs(10);
+
+    fn meter() -> Meter {
+        Meter::new(Arc::new(Account::new(Arc::default(), None)))
+    }
+
     fn compute(at_least: Duration) {
         let start = thread_ns();
         while thread_ns() - start < nanos(at_least) {
@@ -81,25 +180,50 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_no_epoch_caught_is_not_measured() {
-        let meter = Meter::default();
-        meter.enter();
-        compute(Duration::from_millis(2));
-        meter.leave();
-        assert_eq!(meter.used_ns.load(Ordering::Relaxed), 0);
+    fn a_guest_that_has_only_begun_goes_on() {
+        let meter = meter();
+        let entered = meter.enter();
+        assert_eq!(meter.caught(MAX), Verdict::GoOn);
+        compute(SLICE);
+        assert_eq!(meter.caught(MAX), Verdict::GiveWay);
+        assert_eq!(meter.caught(Duration::ZERO), Verdict::Exhausted);
+        meter.stop();
+        assert_eq!(meter.caught(MAX), Verdict::Stop);
+        meter.leave(entered);
     }
 
     #[test]
     fn only_computing_within_polls_is_charged() {
-        let meter = Meter::default();
-        meter.enter();
-        assert_eq!(meter.caught(), TICK);
-        meter.leave();
+        let meter = meter();
+        let entered = meter.enter();
+        compute(2 * SLICE);
+        assert_eq!(meter.caught(MAX), Verdict::GiveWay);
+        meter.leave(entered);
         compute(Duration::from_millis(50));
-        meter.enter();
+        let entered = meter.enter();
         compute(Duration::from_millis(5));
-        let used = meter.caught();
-        assert!(used >= TICK + Duration::from_millis(5), "{used:?}");
-        assert!(used < TICK + Duration::from_millis(50), "time between polls was charged: {used:?}");
+        assert_eq!(meter.caught(MAX), Verdict::GiveWay);
+        let used = meter.used();
+        assert!(used >= 2 * SLICE + Duration::from_millis(5), "{used:?}");
+        assert!(used < Duration::from_millis(50), "time between polls was charged: {used:?}");
+        meter.leave(entered);
+    }
+
+    #[test]
+    fn what_an_inner_guest_uses_is_its_own() {
+        let (outer, inner) = (meter(), meter());
+        let entered = outer.enter();
+        compute(Duration::from_millis(2));
+        let within = inner.enter();
+        compute(Duration::from_millis(30));
+        assert_eq!(inner.caught(MAX), Verdict::GiveWay);
+        inner.leave(within);
+        outer.leave(entered);
+        assert!(inner.used() >= Duration::from_millis(10), "{:?}", inner.used());
+        assert!(outer.used() < Duration::from_millis(10), "{:?}", outer.used());
+        let next = outer.enter();
+        compute(Duration::from_millis(1));
+        outer.leave(next);
+        assert!(outer.used() >= Duration::from_millis(3), "a later poll counts whole: {:?}", outer.used());
     }
 }

@@ -1,4 +1,4 @@
-//! Where guests run: a fresh sandbox for each request.
+//! Where guests run: a fresh sandbox for each request, unless a service asks for instances that serve several.
 //!
 //! ```text
 //!  .cwasm file --load--> Code --prepare--> Runner --call(request)--> response head, then Body
@@ -7,24 +7,32 @@
 //! ```
 //!
 //! The guest is polled in the task of its caller, never in one of its own, so that dropping the call or the body stops
-//! the guest, and a quick answer costs no hand-over between threads. Everything a guest can use up has a limit
+//! the guest, and a quick answer costs no hand-over between threads. A guest that computes for more than a moment moves to
+//! threads of low priority ([`lane`]), so that it keeps nobody waiting. Everything a guest can use up has a limit
 //! ([`limits`]), and every limit ends in a [`Failure`] with a stable code: nothing that a guest does ends the process.
 
+mod account;
 mod body;
+mod budget;
 mod code;
+mod conduct;
 mod engine;
 mod error;
 mod failure;
 mod guest;
+mod idle;
+mod lane;
 mod limits;
 mod linker;
 mod machine;
 mod meter;
 mod runner;
+mod shard;
 mod start;
 mod state;
 mod stdio;
 mod ticker;
+mod usage;
 
 pub use body::Body;
 pub use code::Code;
@@ -33,3 +41,4 @@ pub use error::{Error, LoadError, PrepareError};
 pub use failure::Failure;
 pub use runner::{Runner, RunnerOptions};
 pub use start::{Sandbox, SandboxOptions};
+pub use usage::Usage;

@@ -1,6 +1,8 @@
 //! A component that is ready to answer requests: one replica's way into the sandbox.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response};
 use skiff_api::resource::Template;
 use skiff_api::wire::Stream;
 use tokio::sync::oneshot;
+use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -17,14 +20,20 @@ use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use crate::logs::Sink;
 use crate::metrics::Figures;
+use crate::sandbox::account::Account;
 use crate::sandbox::body::{Body, ResponseTo, Settled, settle};
+use crate::sandbox::budget::{Budget, Lease, Share, Short};
 use crate::sandbox::code::Code;
+use crate::sandbox::conduct::Conduct;
 use crate::sandbox::failure::{Failure, classify};
-use crate::sandbox::guest::{Ended, Guest, Panicked};
+use crate::sandbox::guest::{Ended, Guest, Instance, Panicked};
+use crate::sandbox::idle::Idle;
+use crate::sandbox::lane::Lanes;
 use crate::sandbox::limits;
 use crate::sandbox::meter::Meter;
 use crate::sandbox::state::{self, State};
 use crate::sandbox::ticker::Ticker;
+use crate::sandbox::usage::Usage;
 
 /// What a replica is made of, besides its code.
 #[derive(Clone)]
@@ -44,27 +53,91 @@ impl RunnerOptions {
     }
 }
 
-/// Answers requests, each in a fresh instance. Cheap to clone.
+/// What all replicas of a node share.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) ticker: Arc<Ticker>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) budget: Arc<Budget>,
+}
+
+/// Answers requests, each in a fresh instance or in one that it keeps, as the template says. Cheap to clone.
 #[derive(Clone)]
 pub struct Runner(Arc<Inner>);
 
 pub(super) struct Inner {
+    // Idle instances go before what they are made from.
+    pub(super) idle: Idle,
     pre: ProxyPre<State>,
-    ticker: Arc<Ticker>,
-    options: RunnerOptions,
+    /// Tells replicas apart in the lanes.
+    pub(super) number: u64,
+    pub(super) ticker: Arc<Ticker>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) conduct: Conduct,
+    account: Arc<Account>,
+    share: Arc<Share>,
+    usage: Arc<Usage>,
+    pub(super) options: RunnerOptions,
     /// Keeps the mapping shared with replicas that come later.
     _code: Code,
+}
+
+/// What a request is put to.
+enum Start {
+    Fresh(Lease),
+    Reused(Instance),
 }
 
 type Head = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Runner {
-    pub(super) fn new(pre: ProxyPre<State>, code: Code, ticker: Arc<Ticker>, options: RunnerOptions) -> Self {
-        Self(Arc::new(Inner { pre, ticker, options, _code: code }))
+    pub(super) fn new(pre: ProxyPre<State>, code: Code, node: &Node, options: RunnerOptions) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let Template { instance, limits, .. } = &*options.template;
+        let usage = Arc::new(Usage::default());
+        options.figures.attach(usage.clone());
+        let memory_max = limits.memory_or_default(instance).0;
+        Self(Arc::new(Inner {
+            idle: Idle::new(instance.idle.as_duration()),
+            pre,
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            ticker: node.ticker.clone(),
+            lanes: node.lanes.clone(),
+            conduct: Conduct::default(),
+            account: Arc::new(Account::new(usage.clone(), limits.cpu)),
+            share: Share::new(node.budget.clone(), usage.clone(), memory_max),
+            usage,
+            options,
+            _code: code,
+        }))
     }
 
-    /// Puts a request to a fresh instance. The guest runs while this future and then the response's body are polled;
-    /// dropping either stops it.
+    /// What the replica's guests have used.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.0.usage
+    }
+
+    /// Whether a request would be begun now: the replica has processor time, and memory for an instance.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.account.overdrawn().is_none() && (self.0.share.has_room() || self.0.has_idle())
+    }
+
+    /// Waits until a request may be begun.
+    pub(crate) async fn room(&self) {
+        loop {
+            while let Some(overdrawn) = self.0.account.overdrawn() {
+                tokio::time::sleep(overdrawn).await;
+            }
+            self.0.share.room(|| self.0.has_idle()).await;
+            // Waiting for the one may have taken so long that the other is gone.
+            if self.0.account.overdrawn().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Puts a request to an instance. The guest runs while this future and then the response's body are polled; dropping
+    /// either stops it. Waits where the replica's instances have all of its memory.
     ///
     /// Headers that belong to a connection are kept from the guest. A request without an authority, as HTTP/1.0 allows
     /// it, is for `localhost`.
@@ -78,15 +151,21 @@ impl Runner {
         }
         let response_to = if *request.method() == Method::HEAD { ResponseTo::Head } else { ResponseTo::Other };
         let (head_sender, mut head) = oneshot::channel();
-        let mut guest = self.guest(request, head_sender)?;
+        let start = self.0.start().await?;
+        let mut guest = self.guest(start, request, head_sender)?;
 
         // Polled by hand, because the guest goes on after the head: at its end, or once it waits with the head set.
         let (ended, head) = std::future::poll_fn(|cx| {
-            let polled = std::pin::Pin::new(&mut guest).poll(cx);
-            match (polled, head.try_recv()) {
-                (Poll::Ready(ended), head) => Poll::Ready((Some(ended), head.ok())),
-                (Poll::Pending, Ok(head)) => Poll::Ready((None, Some(head))),
-                (Poll::Pending, Err(_)) => Poll::Pending,
+            if let Poll::Ready(ended) = std::pin::Pin::new(&mut guest).poll(cx) {
+                return Poll::Ready((Some(ended), head.try_recv().ok()));
+            }
+            if let Ok(head) = head.try_recv() {
+                return Poll::Ready((None, Some(head)));
+            }
+            // A guest that others poll sets its head at any moment.
+            match guest.is_away().then(|| std::pin::Pin::new(&mut head).poll(cx)) {
+                Some(Poll::Ready(Ok(head))) => Poll::Ready((None, Some(head))),
+                _ => Poll::Pending,
             }
         })
         .await;
@@ -106,28 +185,39 @@ impl Runner {
         self.0.options.logs.for_request().write(Stream::System, format!("{line}\n").as_bytes());
     }
 
-    /// A first instance, that shows whether the component starts at all.
+    /// A first instance, that shows whether the component starts at all, and what memory it takes.
     pub(super) async fn try_start(&self) -> Result<(), Failure> {
-        let meter = Arc::new(Meter::default());
-        let logs = self.0.options.logs.for_request();
-        let mut store = state::store(self.0.pre.engine(), &self.0.options, &logs, meter.clone());
-        let pre = self.0.pre.clone();
+        let inner = self.0.clone();
+        let lease = inner.share.lease().map_err(|short| inner.short(short))?;
+        let (meter, mut store) = inner.fresh(lease);
         let work = async move {
-            let result = pre.instantiate_async(&mut store).await.map(drop);
-            Ended { store, result }
+            match inner.pre().instantiate_async(&mut store).await {
+                Ok(proxy) => Ended::Done(Instance { store, proxy, left: 0 }),
+                Err(error) => Ended::Failed(store, error),
+            }
         };
-        let ended = Guest::new(work, meter, self.0.ticker.clone()).await;
-        self.0.verdict(ended).map(drop)
+        let ended = Guest::new(work, meter, self.0.clone()).await;
+        self.0.verdict(ended).map(|instance| self.0.dispose(instance.store))
     }
 
-    fn guest<B>(&self, request: Request<B>, head: oneshot::Sender<Head>) -> Result<Guest, Failure>
+    fn guest<B>(&self, start: Start, request: Request<B>, head: oneshot::Sender<Head>) -> Result<Guest, Failure>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let meter = Arc::new(Meter::default());
-        let logs = self.0.options.logs.for_request();
-        let mut store = state::store(self.0.pre.engine(), &self.0.options, &logs, meter.clone());
+        let inner = self.0.clone();
+        let (meter, mut store, proxy, left) = match start {
+            Start::Fresh(lease) => {
+                let (meter, store) = inner.fresh(lease);
+                (meter, store, None, inner.requests())
+            }
+            Start::Reused(Instance { mut store, proxy, left }) => {
+                let meter = Arc::new(Meter::new(inner.account.clone()));
+                store.data_mut().begin(meter.clone());
+                inner.usage.add_reused();
+                (meter, store, Some(proxy), left)
+            }
+        };
         let scheme = match request.uri().scheme_str() {
             Some("https") => Scheme::Https,
             _ => Scheme::Http,
@@ -139,16 +229,20 @@ impl Runner {
             .new_incoming_request(scheme, Request::from_parts(parts, body))
             .map_err(|e| Failure::BadRequest { why: format!("{e:#}") })?;
         let outparam = http.new_response_outparam(head).map_err(|e| Failure::Internal { message: format!("{e:#}") })?;
-        let pre = self.0.pre.clone();
         let work = async move {
-            let result = async {
-                let proxy = pre.instantiate_async(&mut store).await?;
-                proxy.wasi_http_incoming_handler().call_handle(&mut store, incoming, outparam).await
+            let proxy = match proxy {
+                Some(proxy) => proxy,
+                None => match inner.pre().instantiate_async(&mut store).await {
+                    Ok(proxy) => proxy,
+                    Err(error) => return Ended::Failed(store, error),
+                },
+            };
+            match proxy.wasi_http_incoming_handler().call_handle(&mut store, incoming, outparam).await {
+                Ok(()) => Ended::Done(Instance { store, proxy, left: left.saturating_sub(1) }),
+                Err(error) => Ended::Failed(store, error),
             }
-            .await;
-            Ended { store, result }
         };
-        Ok(Guest::new(work, meter, self.0.ticker.clone()))
+        Ok(Guest::new(work, meter, self.0.clone()))
     }
 
     /// The head is there and the guest waits for something: the rest of its work is driven by the body.
@@ -164,13 +258,11 @@ impl Runner {
         head: Option<Head>,
         to: ResponseTo,
     ) -> Result<Response<Body>, Failure> {
-        let failed = match &ended {
-            Ok(ended) => ended.result.is_err(),
-            Err(_) => true,
-        };
+        let failed = !matches!(ended, Ok(Ended::Done(_)));
         let Some(Ok(_)) = &head else {
             // The reason why there is no response matters more than that there is none.
-            self.0.verdict(ended)?;
+            let instance = self.0.verdict(ended)?;
+            self.0.dispose(instance.store);
             return Err(valid(head).err().unwrap_or(Failure::NoResponse));
         };
         let (parts, body) = valid(head)?.into_parts();
@@ -184,16 +276,94 @@ impl Runner {
 }
 
 impl Inner {
+    /// What instances are made from.
+    fn pre(&self) -> &ProxyPre<State> {
+        &self.pre
+    }
+
+    /// An instance that waits, or memory for another.
+    async fn start(&self) -> Result<Start, Failure> {
+        loop {
+            if let Some(instance) = self.is_reusing().then(|| self.idle.take()).flatten() {
+                return Ok(Start::Reused(instance));
+            }
+            match self.share.lease() {
+                Ok(lease) => return Ok(Start::Fresh(lease)),
+                // What has ended, and is not wiped yet, has memory for it.
+                Err(_) if self.lanes.help() => {}
+                Err(Short::Node) => return Err(self.short(Short::Node)),
+                Err(_) => self.share.room(|| self.has_idle()).await,
+            }
+        }
+    }
+
+    fn fresh(&self, lease: Lease) -> (Arc<Meter>, Store<State>) {
+        self.usage.add_started();
+        let meter = Arc::new(Meter::new(self.account.clone()));
+        let store = state::store(self.pre().engine(), self, meter.clone(), lease);
+        (meter, store)
+    }
+
+    fn is_reusing(&self) -> bool {
+        self.options.template.instance.requests > 1
+    }
+
+    fn has_idle(&self) -> bool {
+        self.is_reusing() && self.idle.has_one()
+    }
+
+    /// How many requests a new instance serves: another number each time, up to what is allowed, so that a service which
+    /// relies on its memory fails in tests and not on the day of a restart.
+    fn requests(&self) -> u32 {
+        let max = self.options.template.instance.requests;
+        let spread = u64::from(max / 2);
+        // Its keys are random for each.
+        let random = RandomState::new().build_hasher().finish();
+        max - u32::try_from(random % (spread + 1)).unwrap_or(0)
+    }
+
+    fn short(&self, short: Short) -> Failure {
+        let template = &self.options.template;
+        match short {
+            Short::Node => Failure::NodeMemory,
+            Short::Instance => Failure::MemoryLimit { max: template.instance.memory, field: "instance.memory" },
+            Short::Replica => {
+                let max = template.limits.memory_or_default(&template.instance);
+                Failure::MemoryLimit { max, field: "limits.memory" }
+            }
+        }
+    }
+
+    /// A request has ended as it should, its body with it: the instance waits for another, or ends.
+    pub(super) fn retire(self: &Arc<Self>, mut instance: Instance) {
+        let keep = instance.left > 0 && !self.share.node().is_tight() && instance.store.data_mut().end();
+        match keep {
+            true => {
+                Idle::put(self, instance);
+                self.share.nudge();
+            }
+            false => self.dispose(instance.store),
+        }
+    }
+
+    /// Ends an instance: where it may have touched much memory, not on this thread.
+    pub(super) fn dispose(&self, store: Store<State>) {
+        if store.data().has_computed() || self.conduct.is_hot() {
+            self.lanes.bury(store);
+        }
+    }
+
     /// What to make of a guest's end. Failures are written to the replica's log: here, once, whoever hears of them.
-    pub(super) fn verdict(&self, ended: Result<Ended, Panicked>) -> Result<Ended, Failure> {
+    pub(super) fn verdict(&self, ended: Result<Ended, Panicked>) -> Result<Instance, Failure> {
         let failure = match ended {
-            Ok(Ended { result: Ok(()), store }) => return Ok(Ended { result: Ok(()), store }),
-            Ok(Ended { result: Err(error), store }) => {
+            Ok(Ended::Done(instance)) => return Ok(instance),
+            Ok(Ended::Failed(store, error)) => {
                 let failure = classify(&error, &store.data().blame(&self.options));
                 if let Failure::Trap { kind, .. } = &failure {
                     self.options.figures.trapped(kind);
                 }
                 self.tell(&failure, &format!("{error:#}"));
+                self.dispose(store);
                 failure
             }
             Err(Panicked { message }) => {

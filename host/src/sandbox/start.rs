@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use skiff_api::quantity::Bytes;
 use skiff_api::resource::EngineReport;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use crate::sandbox::budget::Budget;
 use crate::sandbox::code::{Code, Codes};
+use crate::sandbox::lane::Lanes;
+use crate::sandbox::runner::Node;
 use crate::sandbox::state::State;
 use crate::sandbox::ticker::Ticker;
 use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engine, linker};
@@ -17,11 +21,13 @@ use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engi
 pub struct SandboxOptions {
     /// Most instances alive at once; the machine may allow fewer, which the report then says.
     pub instances_max: u32,
+    /// Memory that all guests may have together; by default a part of the machine's.
+    pub memory: Option<Bytes>,
 }
 
 impl Default for SandboxOptions {
     fn default() -> Self {
-        Self { instances_max: engine::INSTANCES_MAX }
+        Self { instances_max: engine::INSTANCES_MAX, memory: None }
     }
 }
 
@@ -31,7 +37,7 @@ pub struct Sandbox(Arc<Inner>);
 
 pub(super) struct Inner {
     // The ticker stops before the engine goes.
-    ticker: Arc<Ticker>,
+    node: Node,
     engine: Engine,
     linker: Linker<State>,
     codes: Codes,
@@ -41,11 +47,13 @@ pub(super) struct Inner {
 impl Sandbox {
     /// Fits an engine to the machine and starts its clock. Blocks for some milliseconds.
     pub fn start(options: SandboxOptions) -> Result<Self, Error> {
-        let built = engine::build(options.instances_max)?;
+        let built = engine::build(&options)?;
         let linker = linker::ambient(&built.engine)?;
         let ticker = Arc::new(Ticker::start(&built.engine).map_err(Error::Ticker)?);
+        let lanes = Arc::new(Lanes::start().map_err(Error::Lanes)?);
+        let node = Node { ticker, lanes, budget: Budget::new(built.memory_bytes) };
         let codes = Codes::default();
-        Ok(Self(Arc::new(Inner { ticker, engine: built.engine, linker, codes, report: built.report })))
+        Ok(Self(Arc::new(Inner { node, engine: built.engine, linker, codes, report: built.report })))
     }
 
     /// What was chosen for this machine, and why.
@@ -61,13 +69,13 @@ impl Sandbox {
     /// Checks that a component fits what this node offers and that an instance of it starts within its limits.
     pub async fn prepare(&self, code: &Code, options: RunnerOptions) -> Result<Runner, PrepareError> {
         let pre = linker::link(&self.0.linker, code)?;
-        let runner = Runner::new(pre, code.clone(), self.0.ticker.clone(), options);
+        let runner = Runner::new(pre, code.clone(), &self.0.node, options);
         runner.try_start().await.map_err(PrepareError::Start)?;
         Ok(runner)
     }
 
     /// How often the clock that interrupts guests has ticked. It stands still while nothing runs.
     pub fn ticks(&self) -> u64 {
-        self.0.ticker.ticks()
+        self.0.node.ticker.ticks()
     }
 }

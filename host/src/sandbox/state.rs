@@ -14,14 +14,20 @@ use wasmtime_wasi_http::{
 };
 
 use crate::logs::Sink;
-use crate::sandbox::failure::{Blame, CpuExhausted};
+use crate::sandbox::budget::Lease;
+use crate::sandbox::failure::{Blame, CpuExhausted, Stopped};
 use crate::sandbox::limits::{self, Memory};
-use crate::sandbox::meter::Meter;
-use crate::sandbox::runner::RunnerOptions;
+use crate::sandbox::meter::{Meter, Verdict};
+use crate::sandbox::runner::{Inner, RunnerOptions};
 use crate::sandbox::stdio::LogStream;
+use crate::sandbox::ticker::Ticker;
 
 /// Ticks until a computing guest is interrupted: the next one.
 const TICKS_TO_DEADLINE: u64 = 1;
+
+/// Host objects that a guest may keep from one request to the next beyond those that its first one left: what it makes
+/// once, on paths that it takes late. More is a leak, and ends the instance.
+const OBJECTS_KEPT_MAX: usize = 16;
 
 /// The data of an instance's store.
 pub(super) struct State {
@@ -30,37 +36,42 @@ pub(super) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     memory: Memory,
+    /// That of the request which is served.
+    meter: Arc<Meter>,
+    ticker: Arc<Ticker>,
+    cpu_max: Duration,
+    logs: Sink,
+    /// What the first request left.
+    objects: Option<usize>,
 }
 
 /// A store for one instance, with every limit set.
-pub(super) fn store(engine: &Engine, options: &RunnerOptions, logs: &Sink, meter: Arc<Meter>) -> Store<State> {
+pub(super) fn store(engine: &Engine, runner: &Inner, meter: Arc<Meter>, lease: Lease) -> Store<State> {
+    let options = &runner.options;
+    let logs = options.logs.for_request();
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits::HOST_OBJECTS_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::FIELDS_BYTES_MAX);
     let state = State {
         table,
-        wasi: wasi(options, logs),
+        wasi: wasi(options, &logs),
         http,
         hooks: Hooks,
-        memory: Memory::new(options.template.instance.memory.0),
+        memory: Memory::new(options.template.instance.memory.0, lease),
+        meter,
+        ticker: runner.ticker.clone(),
+        cpu_max: options.cpu,
+        logs,
+        objects: None,
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(limits::COMPONENT_HANDLES_MAX);
     store.set_epoch_deadline(TICKS_TO_DEADLINE);
-    let cpu_max = options.cpu;
-    store.epoch_deadline_callback(move |_| interrupted(&meter, cpu_max));
+    store.epoch_deadline_callback(|store| store.data().interrupted());
     store
-}
-
-/// The guest met a new epoch: it gives way to its neighbours, or has had its share.
-fn interrupted(meter: &Meter, cpu_max: Duration) -> wasmtime::Result<UpdateDeadline> {
-    if meter.caught() > cpu_max {
-        return Err(CpuExhausted.into());
-    }
-    Ok(UpdateDeadline::Yield(TICKS_TO_DEADLINE))
 }
 
 /// No files, no arguments, no standard input, no network: environment, clocks, randomness and logs.
@@ -79,9 +90,41 @@ fn wasi(options: &RunnerOptions, logs: &Sink) -> WasiCtx {
 }
 
 impl State {
+    /// The guest met a new epoch: it goes on, gives way to its neighbours, or has had its share.
+    fn interrupted(&self) -> wasmtime::Result<UpdateDeadline> {
+        match self.meter.caught(self.cpu_max) {
+            Verdict::GoOn => Ok(UpdateDeadline::Continue(TICKS_TO_DEADLINE)),
+            Verdict::GiveWay => {
+                self.ticker.caught();
+                Ok(UpdateDeadline::Yield(TICKS_TO_DEADLINE))
+            }
+            Verdict::Exhausted => Err(CpuExhausted.into()),
+            Verdict::Stop => Err(Stopped.into()),
+        }
+    }
+
+    /// The instance is to serve another request.
+    pub(super) fn begin(&mut self, meter: Arc<Meter>) {
+        self.meter = meter;
+    }
+
+    /// A request has ended as it should. Returns whether the instance is as good as before.
+    pub(super) fn end(&mut self) -> bool {
+        self.logs.end_lines();
+        let objects = self.table.iter_mut().count();
+        let first = *self.objects.get_or_insert(objects);
+        self.memory.refused().is_none() && objects <= first + OBJECTS_KEPT_MAX
+    }
+
+    /// Whether wiping it may take long.
+    pub(super) fn has_computed(&self) -> bool {
+        self.meter.was_caught()
+    }
+
     pub(super) fn blame(&self, options: &RunnerOptions) -> Blame {
         Blame {
-            memory_max: options.template.instance.memory,
+            instance_memory_max: options.template.instance.memory,
+            replica_memory_max: options.template.limits.memory_or_default(&options.template.instance),
             memory_refused: self.memory.refused(),
             cpu_max: options.cpu,
         }

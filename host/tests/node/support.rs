@@ -84,7 +84,7 @@ impl World {
             advertise: None,
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
-            sandbox: SandboxOptions { instances_max: 256 },
+            sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
             version: "test".to_owned(),
             drain: Duration::from_secs(20),
         }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod budgets;
 mod cancel;
 mod code;
 mod compile;
@@ -12,5 +13,6 @@ mod idle;
 mod limits;
 mod neighbours;
 mod prepare;
+mod reuse;
 mod support;
 mod traffic;

@@ -9,7 +9,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use sha2::{Digest, Sha256};
 use skiff_api::image::ImageRef;
-use skiff_api::resource::{ServiceSpec, Template};
+use skiff_api::quantity::Span;
+use skiff_api::resource::{ReplicaLimits, ServiceSpec, Template};
 use skiff_api::wire::Stream;
 use skiff_disk::Disk;
 use skiff_host::compile::{Compiler, Limits, key};
@@ -24,7 +25,7 @@ pub(crate) fn sandbox() -> Sandbox {
 }
 
 pub(crate) fn sandbox_of(instances_max: u32) -> Sandbox {
-    Sandbox::start(SandboxOptions { instances_max }).unwrap()
+    Sandbox::start(SandboxOptions { instances_max, ..SandboxOptions::default() }).unwrap()
 }
 
 /// The path of a guest's component.
@@ -74,11 +75,21 @@ pub(crate) struct Setup {
     pub(crate) memory: skiff_api::quantity::Bytes,
     pub(crate) cpu: Duration,
     pub(crate) env: Vec<(&'static str, &'static str)>,
+    pub(crate) requests: u32,
+    pub(crate) idle: Duration,
+    pub(crate) limits: ReplicaLimits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { memory: skiff_api::quantity::Bytes::mebi(64), cpu: Duration::from_secs(10), env: Vec::new() }
+        Self {
+            memory: skiff_api::quantity::Bytes::mebi(64),
+            cpu: Duration::from_secs(10),
+            env: Vec::new(),
+            requests: 1,
+            idle: Duration::from_secs(1),
+            limits: ReplicaLimits::default(),
+        }
     }
 }
 
@@ -100,6 +111,9 @@ impl Setup {
         let image: ImageRef = "probe:1".parse().unwrap();
         let mut spec = ServiceSpec::new(image);
         spec.instance.memory = self.memory;
+        spec.instance.requests = self.requests;
+        spec.instance.idle = Span::from_ms(u64::try_from(self.idle.as_millis()).unwrap());
+        spec.limits = self.limits;
         spec.env = self.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         spec.template()
     }
