@@ -7,6 +7,7 @@
 //! - [`arrows`]: which crate may use which.
 //! - [`purity`]: planning has no clock, no I/O, no async and no randomness.
 //! - [`durability`]: what must survive a power cut goes through `skiff-disk`.
+//! - [`limits`]: every limit of a node is in the docs.
 //! - [`size`]: one file is one concept, and every file belongs to a crate.
 //! - [`secrets`]: nothing committed names a package registry's host or a path of somebody's machine.
 //! - [`metrics`]: every metric is counted and printed.
@@ -16,6 +17,7 @@
 
 mod arrows;
 mod durability;
+mod limits;
 mod mentions;
 mod metrics;
 mod purity;
