@@ -121,23 +121,37 @@ pub fn exchange(addr: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When the connection ends early, or what comes is not an answer.
 pub fn read_response(from: &mut impl BufRead) -> io::Result<Response> {
+    let mut response = read_head(from)?;
+    read_body(from, &mut response)?;
+    Ok(response)
+}
+
+/// Reads an answer's head, and leaves its body there.
+///
+/// # Errors
+/// When the connection ends early, or what comes is not an answer.
+pub fn read_head(from: &mut impl BufRead) -> io::Result<Response> {
     let line = read_line(from)?;
     let status = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "));
     let status = status.and_then(|rest| rest.get(..3)).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| invalid(&format!("a status line {line:?}")))?;
-    let headers = read_headers(from)?;
-    let find = |name: &str| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
-    let mut body = Vec::new();
-    if find("transfer-encoding") == Some("chunked") {
-        read_chunks(from, &mut body)?;
-    } else if let Some(length) = find("content-length") {
+    Ok(Response { status, headers: read_headers(from)?, body: Vec::new() })
+}
+
+/// Reads the body that follows a head. What came before an error stays in the response.
+///
+/// # Errors
+/// When the body is cut off, or is not what the head says.
+pub fn read_body(from: &mut impl BufRead, response: &mut Response) -> io::Result<()> {
+    if response.header("transfer-encoding") == Some("chunked") {
+        read_chunks(from, &mut response.body)?;
+    } else if let Some(length) = response.header("content-length") {
         let length = length.parse().map_err(|_| invalid(&format!("a length {length:?}")))?;
-        body.resize(length, 0);
-        from.read_exact(&mut body)?;
-    } else if status != 204 && status != 304 {
-        from.read_to_end(&mut body)?;
+        read_part(from, &mut response.body, length)?;
+    } else if response.status != 204 && response.status != 304 {
+        from.read_to_end(&mut response.body)?;
     }
-    Ok(Response { status, headers, body })
+    Ok(())
 }
 
 fn read_headers(from: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
@@ -155,19 +169,25 @@ fn read_headers(from: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
 fn read_chunks(from: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = read_line(from)?;
-        let length = line.split(';').next().and_then(|text| usize::from_str_radix(text.trim(), 16).ok());
+        let length = line.split(';').next().and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
         let length = length.ok_or_else(|| invalid(&format!("a chunk's length {line:?}")))?;
         if length == 0 {
             // Trailers, up to the empty line.
             read_headers(from)?;
             return Ok(());
         }
-        let start = body.len();
-        body.resize(start + length, 0);
-        from.read_exact(&mut body[start..])?;
+        read_part(from, body, length)?;
         if !read_line(from)?.is_empty() {
             return Err(invalid("more in a chunk than its length"));
         }
+    }
+}
+
+/// So many bytes; what came of them stays when the rest does not come.
+fn read_part(from: &mut impl BufRead, body: &mut Vec<u8>, bytes: u64) -> io::Result<()> {
+    match from.take(bytes).read_to_end(body)? as u64 {
+        read if read == bytes => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended amid a body")),
     }
 }
 
