@@ -155,6 +155,7 @@ impl Runner {
         let mut guest = self.guest(start, request, head_sender)?;
 
         // Polled by hand, because the guest goes on after the head: at its end, or once it waits with the head set.
+        let mut may_come = true;
         let (ended, head) = std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = std::pin::Pin::new(&mut guest).poll(cx) {
                 return Poll::Ready((Some(ended), head.try_recv().ok()));
@@ -163,10 +164,15 @@ impl Runner {
                 return Poll::Ready((None, Some(head)));
             }
             // A guest that others poll sets its head at any moment.
-            match guest.is_away().then(|| std::pin::Pin::new(&mut head).poll(cx)) {
-                Some(Poll::Ready(Ok(head))) => Poll::Ready((None, Some(head))),
-                _ => Poll::Pending,
+            if may_come && guest.is_away() {
+                match std::pin::Pin::new(&mut head).poll(cx) {
+                    Poll::Ready(Ok(head)) => return Poll::Ready((None, Some(head))),
+                    // It never comes, and must not be asked for again: the guest's end will say why.
+                    Poll::Ready(Err(_)) => may_come = false,
+                    Poll::Pending => {}
+                }
             }
+            Poll::Pending
         })
         .await;
         match ended {
