@@ -53,7 +53,7 @@ pub fn drip(ms: u64, out: ResponseOutparam) {
 /// A short body and `n` trailers.
 pub fn trailers(n: u64, out: ResponseOutparam) {
     let (body, mut to) = answer::begin(out, 200, Fields::new());
-    _ = to.write_all(b"body\n").and_then(|()| to.flush());
+    _ = to.write_all(b"body\n").and_then(|()| std::io::Write::flush(&mut to));
     // The head is sent while the guest waits.
     monotonic_clock::subscribe_duration(50_000_000).block();
     drop(to);
