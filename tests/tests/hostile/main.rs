@@ -11,7 +11,7 @@
 //!
 //! `SKIFF_HOSTILE=WORD` runs only the cases with that word in their names.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aftermath;
 mod case;

@@ -40,7 +40,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Hostile {
             "/sleep" => query.number("ms", out, compute::sleep),
             "/work-after-response" => query.number("ms", out, compute::work_after_response),
             "/panic" => panic!("the guest was asked to panic"),
-            "/exit" => query.number("code", out, |code, out| compute::exit(code, out)),
+            "/exit" => query.number("code", out, compute::exit),
             // Memory.
             "/grow" => query.number("mb", out, memory::grow),
             "/grow-slowly" => query.number("mb", out, memory::grow_slowly),
