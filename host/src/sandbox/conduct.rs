@@ -5,10 +5,15 @@
 //! ([`crate::sandbox::lane`]) right away, until they are quick again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::sandbox::meter::SLICE;
 
 /// Two that compute, close to each other, make a habit.
 const HOT: u32 = 8;
 const STEP: u32 = 4;
+/// One that held its thread for so long at once is enough: the next may do the same, and everyone there waits again.
+const LONG: Duration = Duration::from_millis(5);
 /// Bounds how long a replica needs to be trusted again: so many quick requests, less [`HOT`].
 const MAX: u32 = 16;
 
@@ -21,10 +26,14 @@ impl Conduct {
         self.0.load(Ordering::Relaxed) >= HOT
     }
 
-    /// A guest has ended, that computed for long or was quick.
-    pub(super) fn saw(&self, computed: bool) {
+    /// A guest was caught computing after it held its thread for so long, or has ended without being caught.
+    pub(super) fn saw(&self, computed: Duration) {
         let heat = self.0.load(Ordering::Relaxed);
-        let next = if computed { (heat + STEP).min(MAX) } else { heat.saturating_sub(1) };
+        let next = match computed {
+            quick if quick < SLICE / 2 => heat.saturating_sub(1),
+            short if short < LONG => (heat + STEP).min(MAX),
+            _ => (heat + HOT).min(MAX),
+        };
         // Most replicas are always quick, and need not write.
         if next != heat {
             self.0.store(next, Ordering::Relaxed);
@@ -36,17 +45,28 @@ impl Conduct {
 mod tests {
     use super::*;
 
+    const QUICK: Duration = Duration::from_micros(50);
+
     #[test]
     fn a_habit_begins_with_the_second_and_ends_with_some_quick_ones() {
         let conduct = Conduct::default();
-        conduct.saw(true);
+        conduct.saw(SLICE);
         assert!(!conduct.is_hot());
-        conduct.saw(true);
+        conduct.saw(SLICE);
         assert!(conduct.is_hot());
-        (0..100).for_each(|_| conduct.saw(true));
-        (0..MAX - HOT).for_each(|_| conduct.saw(false));
+        (0..100).for_each(|_| conduct.saw(SLICE));
+        (0..MAX - HOT).for_each(|_| conduct.saw(QUICK));
         assert!(conduct.is_hot());
-        conduct.saw(false);
+        conduct.saw(QUICK);
+        assert!(!conduct.is_hot());
+    }
+
+    #[test]
+    fn one_that_stalls_its_thread_is_enough() {
+        let conduct = Conduct::default();
+        conduct.saw(LONG);
+        assert!(conduct.is_hot());
+        conduct.saw(QUICK);
         assert!(!conduct.is_hot());
     }
 
@@ -54,7 +74,7 @@ mod tests {
     fn one_in_ten_is_no_habit() {
         let conduct = Conduct::default();
         assert!((0..1000).all(|request| {
-            conduct.saw(request % 10 == 0);
+            conduct.saw(if request % 10 == 0 { SLICE } else { QUICK });
             !conduct.is_hot()
         }));
     }

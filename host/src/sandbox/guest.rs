@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use wasmtime_wasi_http::p2::bindings::Proxy;
@@ -16,7 +17,7 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime::Store;
 
 use crate::sandbox::lane::Away;
-use crate::sandbox::meter::{Meter, SLICE};
+use crate::sandbox::meter::Meter;
 use crate::sandbox::runner::Inner;
 use crate::sandbox::state::State;
 use crate::sandbox::ticker::Ticker;
@@ -46,12 +47,26 @@ pub(super) struct Panicked {
 pub(super) struct Guest {
     place: Place,
     runner: Arc<Inner>,
+    /// Of one that was sent away before it began.
+    _watch: Option<Watch>,
 }
 
 enum Place {
     Here(Polled),
-    Away(Away, Arc<Meter>),
+    Away(Away),
     Gone,
+}
+
+/// Looks at a guest's use once it is over, however it ends.
+struct Watch {
+    meter: Arc<Meter>,
+    runner: Arc<Inner>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.runner.conduct.saw(self.meter.used());
+    }
 }
 
 /// A guest's work and what must be told of each poll.
@@ -67,9 +82,12 @@ impl Guest {
         meter: Arc<Meter>,
         runner: Arc<Inner>,
     ) -> Self {
-        let polled = Polled { work: Box::pin(work), meter, ticker: runner.ticker.clone() };
-        let mut guest = Self { place: Place::Here(polled), runner };
+        let polled = Polled { work: Box::pin(work), meter: meter.clone(), ticker: runner.ticker.clone() };
+        let mut guest = Self { place: Place::Here(polled), runner, _watch: None };
         if guest.runner.conduct.is_hot() {
+            // By the thread's own clock: in a lane it may be put aside at any moment.
+            meter.be_exact();
+            guest._watch = Some(Watch { meter, runner: guest.runner.clone() });
             guest.leave();
         }
         guest
@@ -77,7 +95,7 @@ impl Guest {
 
     /// Whether it is polled by others.
     pub(super) fn is_away(&self) -> bool {
-        matches!(self.place, Place::Away(..))
+        matches!(self.place, Place::Away(_))
     }
 
     /// Moves to a lane. Outside of a runtime it stays: it would have no clock there.
@@ -85,9 +103,8 @@ impl Guest {
         let Ok(runtime) = Handle::try_current() else { return };
         self.place = match std::mem::replace(&mut self.place, Place::Gone) {
             Place::Here(polled) => {
-                let (runner, meter) = (&self.runner, polled.meter.clone());
-                let account = meter.account().clone();
-                Place::Away(runner.lanes.take(polled, runner.number, account, runtime), meter)
+                let (runner, account) = (&self.runner, polled.meter.account().clone());
+                Place::Away(runner.lanes.take(polled, runner.number, account, runtime))
             }
             place => place,
         };
@@ -100,48 +117,41 @@ impl Future for Guest {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let guest = &mut *self;
         if let Place::Here(polled) = &mut guest.place {
-            let (ended, computed) = match polled.poll(cx) {
-                Poll::Ready(ended) => (Some(ended), polled.meter.used() >= 2 * SLICE),
-                Poll::Pending => (None, polled.meter.was_caught()),
-            };
-            if let Some(ended) = ended {
-                guest.runner.conduct.saw(computed);
-                return Poll::Ready(ended);
+            let (ended, took) = polled.poll(cx);
+            if ended.is_ready() {
+                guest.runner.conduct.saw(took);
+                return ended;
             }
-            if !computed {
+            if !polled.meter.was_caught() {
                 return Poll::Pending;
             }
+            guest.runner.conduct.saw(took);
             guest.leave();
         }
         match &mut guest.place {
-            Place::Away(away, meter) => away.poll(cx).map(|ended| {
-                guest.runner.conduct.saw(meter.used() >= SLICE / 2);
-                ended
-            }),
+            Place::Away(away) => away.poll(cx),
             Place::Here(_) | Place::Gone => Poll::Pending,
         }
     }
 }
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        if let Place::Away(_, meter) = &self.place {
-            meter.stop();
-        }
-    }
-}
-
 impl Polled {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, Panicked>> {
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Polls the work. Says how long that took.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Result<Ended, Panicked>>, Duration) {
         let _running = self.ticker.running();
         let entered = self.meter.enter();
         // The work is not polled again after a panic: its owner drops it.
         let polled = catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));
-        self.meter.leave(entered);
-        match polled {
+        let took = self.meter.leave(entered);
+        let polled = match polled {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(Panicked { message: message(&*panic) })),
-        }
+        };
+        (polled, took)
     }
 }
 

@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::sandbox::account::Account;
 use crate::sandbox::guest::{Ended, Panicked, Polled};
+use crate::sandbox::meter::Meter;
 
 /// Of 20 steps of courtesy: a thread of usual priority that wants the core has nine tenths of it, and gets it at once.
 const NICE: i32 = 10;
@@ -60,6 +61,7 @@ struct Job {
     account: Arc<Account>,
     state: AtomicU8,
     cancelled: AtomicBool,
+    meter: Arc<Meter>,
     work: Mutex<Option<Work>>,
 }
 
@@ -105,9 +107,10 @@ impl Lanes {
     /// Takes a guest over; `runtime` is the one that it has been polled in.
     pub(super) fn take(&self, guest: Polled, replica: u64, account: Arc<Account>, runtime: Handle) -> Away {
         let (sender, done) = oneshot::channel();
+        let meter = guest.meter().clone();
         let work = Mutex::new(Some(Work { guest, runtime, done: sender }));
         let (state, cancelled) = (AtomicU8::new(IDLE), AtomicBool::new(false));
-        let job = Arc::new(Job { lanes: self.0.clone(), replica, account, state, cancelled, work });
+        let job = Arc::new(Job { lanes: self.0.clone(), replica, account, state, cancelled, meter, work });
         job.wake_by_ref();
         Away { job, done }
     }
@@ -250,7 +253,7 @@ impl Job {
             let runtime = work.runtime.clone();
             let _entered = runtime.enter();
             let waker = Waker::from(self.clone());
-            match work.guest.poll(&mut Context::from_waker(&waker)) {
+            match work.guest.poll(&mut Context::from_waker(&waker)).0 {
                 Poll::Pending => None,
                 Poll::Ready(ended) => slot.take().map(|work| (work.done, ended)),
             }
@@ -285,6 +288,7 @@ impl Away {
 
 impl Drop for Away {
     fn drop(&mut self) {
+        self.job.meter.stop();
         self.job.cancelled.store(true, Ordering::SeqCst);
         // Whoever has the lock is polling it, and looks at the flag after.
         if let Ok(mut slot) = self.job.work.try_lock()

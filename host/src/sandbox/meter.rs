@@ -113,6 +113,11 @@ impl Meter {
         if self.used() > max { Verdict::Exhausted } else { Verdict::GiveWay }
     }
 
+    /// From its next poll on, the guest is measured exactly.
+    pub(super) fn be_exact(&self) {
+        self.exact.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the guest has ever computed for a slice.
     pub(super) fn was_caught(&self) -> bool {
         self.caught.load(Ordering::Relaxed)
