@@ -87,6 +87,29 @@ pub(crate) struct UpArgs {
     /// Where services answer; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub gateway: SocketAddr,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// Write a line of JSON for each request to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+}
+
+/// TLS on the gateway.
+#[derive(Debug, Parser)]
+pub(crate) struct TlsArgs {
+    /// Where services answer over TLS; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", requires_all = ["tls_cert", "tls_key"])]
+    pub gateway_tls: Option<SocketAddr>,
+    /// A certificate with its chain, PEM; may be repeated, each with its --tls-key. Clients get the one that has the
+    /// host they ask for, else the first. Renewed files are read by themselves
+    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
+    pub tls_cert: Vec<PathBuf>,
+    /// The key of the certificate at the same place, PEM
+    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
+    pub tls_key: Vec<PathBuf>,
+    /// Answer plain HTTP with a redirect to https on this port, which is the one that clients see: mostly 443
+    #[arg(long, value_name = "PORT", requires = "gateway_tls")]
+    pub gateway_redirect: Option<u16>,
 }
 
 #[derive(Debug, Parser)]

@@ -8,6 +8,8 @@
 //! | `skiff_gateway_bodies_cut_off_total` | | response bodies that broke off |
 //! | `skiff_gateway_requests_in_flight`, `_queued` | | requests |
 //! | `skiff_gateway_connections` | | open client connections |
+//! | `skiff_gateway_handshakes_total` | `outcome` | TLS handshakes |
+//! | `skiff_gateway_access_lines_dropped_total` | | lines of the access log that its disk was too slow for |
 //! | `skiff_replica_responses_total` | `class` and the replica's | as above, of one replica |
 //! | `skiff_replica_response_seconds` | `le` and the replica's | |
 //! | `skiff_replica_errors_total` | `code` and the replica's | |
@@ -215,12 +217,25 @@ struct Sum {
     cut_off: u64,
 }
 
+/// How a TLS handshake ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Handshake {
+    Done,
+    Failed,
+    TooSlow,
+}
+
+/// The names of [`Handshake`]'s variants, in their order.
+const OUTCOMES: [&str; 3] = ["done", "failed", "too-slow"];
+
 /// Where a node counts.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     /// Of all requests, whether a replica is found for them or not; they outlive replicas.
     pub(crate) gateway: Figures,
     connections: AtomicI64,
+    handshakes: [AtomicU64; OUTCOMES.len()],
+    access_lines_dropped: AtomicU64,
     replicas: Mutex<Replicas>,
 }
 
@@ -255,6 +270,16 @@ impl Metrics {
         self.connections.fetch_add(change, Ordering::Relaxed);
     }
 
+    /// A TLS handshake has ended.
+    pub(crate) fn handshake(&self, outcome: Handshake) {
+        self.handshakes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines of the access log that will not be written.
+    pub(crate) fn access_lines_dropped(&self, lines: u64) {
+        self.access_lines_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
     /// Everything, in Prometheus' text format.
     pub(crate) fn print(&self) -> String {
         let mut text = Text::default();
@@ -284,6 +309,14 @@ impl Metrics {
         text.single("skiff_gateway_requests_queued", "gauge", "Requests waiting for a replica.", sum.queued);
         let connections = self.connections.load(Ordering::Relaxed);
         text.single("skiff_gateway_connections", "gauge", "Open client connections.", connections);
+        text.head("skiff_gateway_handshakes_total", "counter", "TLS handshakes by how they ended.");
+        for (outcome, count) in OUTCOMES.iter().zip(&self.handshakes) {
+            let count = count.load(Ordering::Relaxed);
+            text.line("skiff_gateway_handshakes_total", format_args!("outcome=\"{outcome}\""), count);
+        }
+        let dropped = self.access_lines_dropped.load(Ordering::Relaxed);
+        let name = "skiff_gateway_access_lines_dropped_total";
+        text.single(name, "counter", "Lines of the access log that were not written.", dropped);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A node, from its start to its end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use crate::artifact::{Artifacts, OpenError};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
-use crate::gateway::{self, Gateway, Shared};
+use crate::gateway::{self, Doors, Gateway, GatewayOptions, Shared};
 use crate::link::{self, Link, Peer};
 use crate::logs::Logs;
 use crate::reconcile::{Command, Parts, Reconciler, Tools};
@@ -33,8 +33,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     pub disk: Disk,
     pub name: NodeName,
-    /// Where the gateway listens.
-    pub gateway: TcpListener,
+    /// Where the gateway listens, and how.
+    pub gateway: GatewayOptions,
     /// What others dial to reach the gateway, `HOST:PORT`; by default the listener's own address.
     pub advertise: Option<String>,
     /// The cluster's registry.
@@ -104,18 +104,17 @@ impl Drop for Task {
 impl Node {
     /// Starts a node with what it has on disk. It serves that when this returns, also when there is no control plane yet.
     pub async fn start(options: NodeOptions) -> Result<NodeHandle, Error> {
-        let NodeOptions { gateway: listener, drain, .. } = &options;
+        let NodeOptions { gateway, drain, .. } = &options;
         let drain = *drain;
-        let addr = listener.local_addr().map_err(|e| Error::Gateway(gateway::Error::Listener(e)))?;
-        let (parts, listener, logs) =
-            spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
+        let addr = gateway.plain.local_addr().map_err(|e| Error::Gateway(gateway::Error::Listener(e)))?;
+        let (parts, doors, logs) = spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
         let shared = parts.gateway.clone();
         let (commands, asked) = mpsc::unbounded_channel();
         let (settled, wait) = oneshot::channel();
         let reconciler = Task(tokio::spawn(Reconciler::new(parts, settled).run(asked)));
         // Too late or not at all: the gateway serves what there is.
         let _ = tokio::time::timeout(SETTLE_MAX, wait).await;
-        let gateway = Gateway::start(listener, shared).map_err(Error::Gateway)?;
+        let gateway = Gateway::start(doors, shared).map_err(Error::Gateway)?;
         Ok(NodeHandle { gateway, logs, commands, reconciler, drain })
     }
 }
@@ -131,6 +130,10 @@ impl NodeHandle {
 
     pub fn gateway_addr(&self) -> SocketAddr {
         self.gateway.addr()
+    }
+
+    pub fn gateway_tls_addr(&self) -> Option<SocketAddr> {
+        self.gateway.tls_addr()
     }
 
     /// The node's figures in Prometheus' text format.
@@ -151,9 +154,12 @@ impl NodeHandle {
 }
 
 /// Everything that blocks.
-fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, TcpListener, Logs), Error> {
-    let NodeOptions { data, disk, name, gateway: listener, advertise, registry, compiler, sandbox, version, drain } =
-        options;
+fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Logs), Error> {
+    let NodeOptions { data, disk, name, gateway, advertise, registry, compiler, sandbox, version, drain } = options;
+    // Before anything is written: what the operator named may be wrong.
+    let GatewayOptions { plain, tls, access_log } = gateway;
+    let doors = Doors::prepare(plain, tls).map_err(Error::Gateway)?;
+    let gateway = Arc::new(Shared::new(access_log).map_err(Error::Gateway)?);
     disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
     let identity = Identity::open(&disk, &data).map_err(Error::State)?;
     let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
@@ -177,7 +183,6 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, TcpListene
         engine: sandbox.report(),
         fence: Fence::default(),
     };
-    let gateway = Arc::<Shared>::default();
     let tools = Tools::new((artifacts, client), compiler, sandbox, (logs.clone(), gateway.metrics.clone()), drain);
-    Ok((Parts { tools, gateway, files, desired, routes, found, hello }, listener, logs))
+    Ok((Parts { tools, gateway, files, desired, routes, found, hello }, doors, logs))
 }

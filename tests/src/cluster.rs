@@ -72,7 +72,9 @@ impl Builder {
     pub fn start(self) -> Cluster {
         let folder = tempfile::Builder::new().prefix("skiff-test-").tempdir().expect("there is room for a folder");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut cluster = Cluster { folder: Some(folder), builder: self, up: None, api: nowhere, gateway: nowhere };
+        let builder = self;
+        let mut cluster =
+            Cluster { folder: Some(folder), builder, up: None, api: nowhere, gateway: nowhere, gateway_tls: None };
         cluster.restart();
         cluster
     }
@@ -88,6 +90,7 @@ pub struct Cluster {
     up: Option<Up>,
     api: SocketAddr,
     gateway: SocketAddr,
+    gateway_tls: Option<SocketAddr>,
 }
 
 /// The process, and the lines that it prints.
@@ -130,8 +133,8 @@ impl Cluster {
                 panic!("`skiff up` ended with {code:?} before it was ready:\n{}", &self.log()[log..])
             }
         };
-        let (api, gateway) = read_ready(&line).unwrap_or_else(|| panic!("a first line that is not ready: {line:?}"));
-        (self.api, self.gateway) = (api, gateway);
+        let ready = read_ready(&line).unwrap_or_else(|| panic!("a first line that is not ready: {line:?}"));
+        (self.api, self.gateway, self.gateway_tls) = ready;
     }
 
     /// Starts it and does not wait until it is ready, for tests that interrupt the start.
@@ -165,6 +168,14 @@ impl Cluster {
     /// Where services answer.
     pub fn gateway_addr(&self) -> SocketAddr {
         self.gateway
+    }
+
+    /// Where services answer over TLS.
+    ///
+    /// # Panics
+    /// When the cluster was started without it.
+    pub fn gateway_tls_addr(&self) -> SocketAddr {
+        self.gateway_tls.expect("it was started with --gateway-tls")
     }
 
     /// The process id of `skiff up`.
@@ -363,10 +374,15 @@ pub fn finish(mut command: Command, args: &[&str], input: &[u8]) -> Run {
     })
 }
 
-/// The addresses in `ready api=http://ADDR gateway=http://ADDR`, which is the whole line.
-fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// The addresses in `ready api=http://ADDR gateway=http://ADDR`, which is the whole line, but for ` gateway-tls=https://ADDR`
+/// at its end where that was asked for.
+fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
     let (api, gateway) = line.strip_prefix("ready api=http://")?.split_once(" gateway=http://")?;
-    Some((api.parse().ok()?, gateway.parse().ok()?))
+    let (gateway, tls) = match gateway.split_once(" gateway-tls=https://") {
+        Some((gateway, tls)) => (gateway, Some(tls.parse().ok()?)),
+        None => (gateway, None),
+    };
+    Some((api.parse().ok()?, gateway.parse().ok()?, tls))
 }
 
 #[cfg(test)]
@@ -375,8 +391,10 @@ mod tests {
 
     #[test]
     fn reads_the_ready_line_and_no_other() {
-        let (api, gateway) = read_ready("ready api=http://127.0.0.1:1 gateway=http://127.0.0.1:2").unwrap();
-        assert_eq!((api.port(), gateway.port()), (1, 2));
+        let (api, gateway, tls) = read_ready("ready api=http://127.0.0.1:1 gateway=http://127.0.0.1:2").unwrap();
+        assert_eq!((api.port(), gateway.port(), tls), (1, 2, None));
+        let line = "ready api=http://127.0.0.1:1 gateway=http://127.0.0.1:2 gateway-tls=https://127.0.0.1:3";
+        assert_eq!(read_ready(line).unwrap().2.unwrap().port(), 3);
         assert_eq!(read_ready("ready api=http://127.0.0.1:1 gateway=http://127.0.0.1:2 and more"), None);
         assert_eq!(read_ready("listening"), None);
     }

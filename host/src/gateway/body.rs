@@ -68,12 +68,14 @@ impl AnswerBody {
 
     /// The body of a guest's answer. Where the guest is done and what it said is short, the request ends here, so that
     /// its replica has a place again before the last byte is read.
-    pub(super) fn of_guest(mut inner: sandbox::Body, started: Instant, flight: Flight, entered: Entered) -> Self {
+    pub(super) fn of_guest(mut inner: sandbox::Body, started: Instant, mut flight: Flight, entered: Entered) -> Self {
         let Some(target) = flight.target().cloned() else { return Self::Whole(None) };
         let total = target.timeout.total.as_duration().map(|total| started + total);
         if total.is_none()
             && let Some(bytes) = short(&mut inner)
         {
+            flight.sent(bytes.len());
+            flight.ended();
             return Self::whole(bytes);
         }
         let idle = target.timeout.idle.as_duration();
@@ -137,9 +139,18 @@ impl GuestBody {
             Some(Ok(_)) if self.total.is_some_and(|total| total <= Instant::now()) => {
                 Some(Err(self.broken(BodyError::Total)))
             }
-            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Ok(frame)) => {
+                self.flight.sent(frame.data_ref().map_or(0, Bytes::len));
+                if self.inner.is_end_stream() {
+                    self.flight.ended();
+                }
+                Some(Ok(frame))
+            }
             Some(Err(failure)) => Some(Err(self.broken(failure.into()))),
-            None => None,
+            None => {
+                self.flight.ended();
+                None
+            }
         })
     }
 

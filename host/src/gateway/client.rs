@@ -7,6 +7,7 @@ use http::HeaderValue;
 use http::uri::Scheme;
 
 use super::leash::Leash;
+use super::listen::Door;
 use super::serve::Shared;
 
 /// Made once for each connection, so that its requests need not: nothing of it is shared with other threads.
@@ -16,18 +17,24 @@ pub(super) struct Client {
     /// The address as `x-forwarded-for` has it.
     pub(super) forwarded_for: HeaderValue,
     pub(super) scheme: Scheme,
+    /// Where clients of plain HTTP are sent, if anywhere: the port of TLS.
+    pub(super) redirect_port: Option<u16>,
     /// Of the connection's one answer, if it speaks HTTP/1.1.
     pub(super) leash: Arc<Leash>,
 }
 
 impl Client {
-    pub(super) fn new(shared: Arc<Shared>, addr: IpAddr, scheme: Scheme) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, addr: IpAddr, door: &Door) -> Self {
         let addr = addr.to_canonical();
         // An address is made of digits, letters, colons and dots.
         let forwarded_for =
             HeaderValue::from_str(&addr.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         shared.metrics.connections(1);
-        Self { shared, addr, forwarded_for, scheme, leash: Arc::default() }
+        let (scheme, redirect_port) = match door {
+            Door::Plain { redirect_port } => (Scheme::HTTP, *redirect_port),
+            Door::Tls(_) => (Scheme::HTTPS, None),
+        };
+        Self { shared, addr, forwarded_for, scheme, redirect_port, leash: Arc::default() }
     }
 }
 

@@ -1,30 +1,25 @@
 //! One client connection, from its first byte to its end.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::leash::{Leash, Streams, Watch};
+use super::io::Heard;
+use super::leash::{Streams, Watch};
 use super::serve::serve;
 
 /// For a request's head, and between two requests: what browsers keep idle connections for is longer, but they take a
 /// closed one well.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client that reads nothing for so long holds a replica's place for nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A request's head, and what is buffered of its body: no sane head is larger, and a slow one costs no more.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Header fields of a request: twice what browsers and proxies send.
@@ -62,17 +57,17 @@ pub(super) fn builder() -> Builder {
 
 /// Serves a connection until it ends. From the moment that `drain` is cancelled it is brought to an end without losing a
 /// request.
-pub(super) async fn run(builder: &Builder, client: Client, stream: TcpStream, drain: CancellationToken) {
-    // Failing costs some latency, and no more.
-    let _ = stream.set_nodelay(true);
+pub(super) async fn run<S>(builder: &Builder, client: Client, stream: S, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (addr, leash, client) = (client.addr, client.leash.clone(), Arc::new(client));
-    let spoke = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Watched { stream, spoke: spoke.clone(), leash: leash.clone(), stalled: None });
+    let (stream, spoke) = Heard::new(stream);
     let service = service_fn(move |request| {
         let client = client.clone();
         async move { Ok::<_, Infallible>(serve(client, request).await) }
     });
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut watch = Watch::new(&leash);
 
     // hyper's clock starts with the protocol, which is known from the first byte.
@@ -104,71 +99,5 @@ pub(super) async fn run(builder: &Builder, client: Client, stream: TcpStream, dr
     if let Err(error) = ended {
         // Clients go away at any moment: that is no event for a log that people read.
         tracing::debug!(client = %addr, error, "connection ended early");
-    }
-}
-
-/// A stream that notes whether its peer ever spoke and whether it reads, and that gives up on one that does not.
-struct Watched {
-    stream: TcpStream,
-    spoke: Arc<AtomicBool>,
-    leash: Arc<Leash>,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Watched {
-    fn write<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(written) = write(Pin::new(&mut self.stream), cx) {
-            if self.stalled.take().is_some() {
-                self.leash.set_stalled(false);
-            }
-            return Poll::Ready(written);
-        }
-        let leash = &self.leash;
-        let stalled = self.stalled.get_or_insert_with(|| {
-            leash.set_stalled(true);
-            Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT))
-        });
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if !self.spoke.load(Ordering::Relaxed) {
-            self.spoke.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(cx, |stream, cx| stream.poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.write(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 
+use super::access::Entry;
 use super::client::Client;
 use super::target::Target;
 use crate::metrics::Gauge;
@@ -13,12 +15,15 @@ use crate::metrics::Gauge;
 pub(super) struct Flight {
     pub(super) client: Arc<Client>,
     target: Option<Arc<Target>>,
+    /// What the access log will say of it, if there is one.
+    entry: Option<Box<Entry>>,
 }
 
 impl Flight {
-    pub(super) fn new(client: Arc<Client>) -> Self {
+    pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
         client.shared.metrics.gateway.add(Gauge::InFlight, 1);
-        Self { client, target: None }
+        let entry = client.shared.access.is_some().then(|| Box::new(Entry::new(request)));
+        Self { client, target: None, entry }
     }
 
     /// It has a place at a replica.
@@ -34,7 +39,10 @@ impl Flight {
     }
 
     /// The head of its answer is there.
-    pub(super) fn answered(&self, status: StatusCode, took: Duration) {
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, took: Duration) {
+        if let Some(entry) = &mut self.entry {
+            entry.answered(status, headers);
+        }
         self.client.shared.metrics.gateway.answered(status, took);
         if let Some(target) = &self.target {
             target.figures.answered(status, took);
@@ -42,10 +50,27 @@ impl Flight {
     }
 
     /// Its answer is the gateway's own.
-    pub(super) fn refused(&self, code: &str) {
+    pub(super) fn refused(&mut self, code: &'static str) {
+        if let Some(entry) = &mut self.entry {
+            entry.refused(code);
+        }
         self.client.shared.metrics.gateway.refused(code);
         if let Some(target) = &self.target {
             target.figures.refused(code);
+        }
+    }
+
+    /// A piece of its body is passed on.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(entry) = &mut self.entry {
+            entry.sent(bytes);
+        }
+    }
+
+    /// Its body is passed on to its end.
+    pub(super) fn ended(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.ended();
         }
     }
 
@@ -70,6 +95,9 @@ impl Drop for Flight {
         self.client.shared.metrics.gateway.add(Gauge::InFlight, -1);
         if let Some(target) = &self.target {
             target.figures.add(Gauge::InFlight, -1);
+        }
+        if let Some(entry) = self.entry.take() {
+            entry.write(&self.client, self.target.as_deref());
         }
     }
 }

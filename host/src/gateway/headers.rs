@@ -104,10 +104,14 @@ mod tests {
 
     use http::Request;
 
+    use super::super::listen::Door;
     use super::*;
 
     fn client(scheme: Scheme) -> Client {
-        Client::new(Arc::default(), "::ffff:192.0.2.7".parse().unwrap(), scheme)
+        let door = Door::Plain { redirect_port: None };
+        let mut client = Client::new(Arc::default(), "::ffff:192.0.2.7".parse().unwrap(), &door);
+        client.scheme = scheme;
+        client
     }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {

@@ -7,15 +7,19 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::uri::Scheme;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{AccessLog, AccessLogTo};
 use super::client::Client;
 use super::connection::{self, Builder};
+use super::io::Watched;
 use super::serve::Shared;
+use super::tls::{HANDSHAKES_MAX, NoHandshake, PairError, PairFiles, Tls};
+use crate::metrics::Handshake;
 
 /// Open connections; more wait in the kernel's queue until one ends. A process gets 20,000 file descriptors on common
 /// machines, of which loaded components take one each.
@@ -23,18 +27,87 @@ const CONNECTIONS_MAX: usize = 8192;
 /// Out of file descriptors or memory: the next attempt would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where the gateway listens, and how.
+#[derive(Debug)]
+pub struct GatewayOptions {
+    pub plain: StdListener,
+    pub tls: Option<TlsOptions>,
+    /// Where a line for each request goes; by default nowhere.
+    pub access_log: Option<AccessLogTo>,
+}
+
+/// The gateway's door for TLS.
+#[derive(Debug)]
+pub struct TlsOptions {
+    pub listener: StdListener,
+    /// At least one; the first is for clients that name no host, or one that is in no certificate.
+    pub pairs: Vec<PairFiles>,
+    /// The port that clients of the plain door are sent to with a redirect; without one they are served.
+    pub redirect_port: Option<u16>,
+}
+
+impl From<StdListener> for GatewayOptions {
+    fn from(plain: StdListener) -> Self {
+        Self { plain, tls: None, access_log: None }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to set up the gateway's listener")]
     Listener(#[source] io::Error),
     #[error("failed to start a thread of the gateway")]
     Thread(#[source] io::Error),
+    #[error("failed to set up TLS: there is no certificate (hint: name one and its key)")]
+    NoCertificate,
+    #[error("failed to use a certificate")]
+    Certificate(#[source] PairError),
+    #[error("failed to set up TLS")]
+    Tls(#[source] rustls::Error),
+    #[error("failed to open the access log {to}")]
+    AccessLog {
+        to: AccessLogTo,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Listeners that are ready to be answered.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    plain: (StdListener, Door),
+    tls: Option<(StdListener, Door)>,
+}
+
+/// How clients of a listener are met.
+#[derive(Debug, Clone)]
+pub(super) enum Door {
+    Plain {
+        /// Where they are sent, if they are not served.
+        redirect_port: Option<u16>,
+    },
+    Tls(Arc<Tls>),
+}
+
+impl Doors {
+    /// Reads certificates. Blocks.
+    pub(crate) fn prepare(plain: StdListener, tls: Option<TlsOptions>) -> Result<Self, Error> {
+        plain.set_nonblocking(true).map_err(Error::Listener)?;
+        let Some(TlsOptions { listener, pairs, redirect_port }) = tls else {
+            return Ok(Self { plain: (plain, Door::Plain { redirect_port: None }), tls: None });
+        };
+        listener.set_nonblocking(true).map_err(Error::Listener)?;
+        let (first, others) = pairs.split_first().ok_or(Error::NoCertificate)?;
+        let tls = Tls::new(first.clone(), others.to_vec())?;
+        Ok(Self { plain: (plain, Door::Plain { redirect_port }), tls: Some((listener, Door::Tls(Arc::new(tls)))) })
+    }
 }
 
 /// Answers requests from its start until it is stopped; dropped, it stops at once.
 #[derive(Debug)]
 pub struct Gateway {
     addr: SocketAddr,
+    tls_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     /// No new connections; those that are open end.
     drain: CancellationToken,
@@ -45,18 +118,22 @@ pub struct Gateway {
 
 impl Gateway {
     /// Begins to accept. Until then the kernel holds connections back, which loses none.
-    pub(crate) fn start(listener: StdListener, shared: Arc<Shared>) -> Result<Self, Error> {
-        let addr = listener.local_addr().map_err(Error::Listener)?;
-        listener.set_nonblocking(true).map_err(Error::Listener)?;
-        let mut gateway =
-            Self { addr, shared, drain: CancellationToken::new(), stop: CancellationToken::new(), threads: Vec::new() };
+    pub(crate) fn start(doors: Doors, shared: Arc<Shared>) -> Result<Self, Error> {
+        let addr = |(listener, _): &(StdListener, Door)| listener.local_addr().map_err(Error::Listener);
+        let (addr, tls_addr) = (addr(&doors.plain)?, doors.tls.as_ref().map(addr).transpose()?);
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let mut gateway = Self { addr, tls_addr, shared, drain, stop, threads: Vec::new() };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         for number in 0..threads {
+            let open = |(listener, door): &(StdListener, Door)| Ok((listener.try_clone()?, door.clone()));
+            let doors = std::iter::once(&doors.plain).chain(&doors.tls).map(open);
             let worker = Worker {
-                listener: listener.try_clone().map_err(Error::Listener)?,
+                doors: doors.collect::<io::Result<_>>().map_err(Error::Listener)?,
                 builder: connection::builder(),
                 connections: connections.clone(),
+                handshakes: handshakes.clone(),
                 shared: gateway.shared.clone(),
                 // One for each thread: its lock is taken whenever a connection is polled.
                 drain: gateway.drain.child_token(),
@@ -77,7 +154,11 @@ impl Gateway {
         self.addr
     }
 
-    /// The gateway's figures in Prometheus' text format.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_addr
+    }
+
+    /// The node's figures in Prometheus' text format.
     pub fn metrics(&self) -> String {
         self.shared.metrics.print()
     }
@@ -87,9 +168,11 @@ impl Gateway {
         self.shared.draining.store(true, Ordering::Relaxed);
         self.drain.cancel();
         let threads = std::mem::take(&mut self.threads);
+        let shared = self.shared.clone();
         let mut joined = tokio::task::spawn_blocking(move || {
             // A thread that panicked has nothing left to drain.
             threads.into_iter().for_each(|thread| drop(thread.join()));
+            shared.access.iter().for_each(AccessLog::flush);
         });
         if tokio::time::timeout(deadline, &mut joined).await.is_err() {
             tracing::warn!("requests are cut off: they took longer than {} s to end", deadline.as_secs());
@@ -107,9 +190,10 @@ impl Drop for Gateway {
 
 /// What one thread of the gateway has.
 struct Worker {
-    listener: StdListener,
+    doors: Vec<(StdListener, Door)>,
     builder: Builder,
     connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
     shared: Arc<Shared>,
     drain: CancellationToken,
     stop: CancellationToken,
@@ -127,39 +211,49 @@ impl Worker {
     }
 
     async fn serve(self) {
-        let accepting = self.listener.try_clone().and_then(TcpListener::from_std);
-        match accepting {
-            Ok(listener) => tokio::select! {
-                () = self.accept_all(&listener) => {}
-                () = self.drain.cancelled() => {}
-            },
-            Err(error) => tracing::error!(%error, "failed to listen; this thread serves nothing"),
+        let all = futures_util::future::join_all(self.doors.iter().map(|(listener, door)| self.answer(listener, door)));
+        tokio::select! {
+            _ = all => {}
+            () = self.drain.cancelled() => {}
         }
-        self.accept_queued().await;
-        let Self { listener, open, .. } = self;
-        drop(listener);
+        for (listener, door) in &self.doors {
+            self.accept_queued(listener, door).await;
+        }
+        let Self { doors, open, .. } = self;
+        drop(doors);
         open.close();
         open.wait().await;
     }
 
-    async fn accept_all(&self, listener: &TcpListener) {
+    async fn answer(&self, listener: &StdListener, door: &Door) {
+        match listener.try_clone().and_then(TcpListener::from_std) {
+            Ok(listener) => self.accept_all(&listener, door).await,
+            Err(error) => tracing::error!(%error, "failed to listen; this thread serves nothing"),
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener, door: &Door) {
         loop {
-            // Nobody closes the semaphore.
+            // Nobody closes the semaphores.
             let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
+            let handshake = match door {
+                Door::Plain { .. } => None,
+                Door::Tls(_) => self.handshakes.clone().acquire_owned().await.ok(),
+            };
             match listener.accept().await {
-                Ok((stream, client)) => self.open(stream, client, Some(permit)),
+                Ok((stream, client)) => self.open((stream, client), door, (Some(permit), handshake)),
                 Err(error) => pause(&error).await,
             }
         }
     }
 
-    /// Clients whose connection the kernel has made believe that they are served. The cap does not hold for them: it is
+    /// Clients whose connection the kernel has made believe that they are served. The caps do not hold for them: it is
     /// their last chance.
-    async fn accept_queued(&self) {
+    async fn accept_queued(&self, listener: &StdListener, door: &Door) {
         loop {
-            match self.listener.accept() {
+            match listener.accept() {
                 Ok((stream, client)) => match nonblocking(stream) {
-                    Ok(stream) => self.open(stream, client, None),
+                    Ok(stream) => self.open((stream, client), door, (None, None)),
                     Err(error) => tracing::warn!(%error, "failed to take over a connection"),
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -168,13 +262,49 @@ impl Worker {
         }
     }
 
-    fn open(&self, stream: TcpStream, client: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+    fn open(&self, (stream, addr): (TcpStream, SocketAddr), door: &Door, (permit, handshake): (Permit, Permit)) {
         let (builder, drain) = (self.builder.clone(), self.drain.clone());
-        let client = Client::new(self.shared.clone(), client.ip(), Scheme::HTTP);
-        self.open.spawn(async move {
-            connection::run(&builder, client, stream, drain).await;
-            drop(permit);
-        });
+        let client = Client::new(self.shared.clone(), addr.ip(), door);
+        // Failing costs some latency, and no more.
+        let _ = stream.set_nodelay(true);
+        let stream = Watched::new(stream, client.leash.clone());
+        match door {
+            Door::Plain { .. } => drop(self.open.spawn(async move {
+                connection::run(&builder, client, stream, drain).await;
+                drop(permit);
+            })),
+            Door::Tls(tls) => {
+                let tls = tls.clone();
+                drop(self.open.spawn(async move {
+                    if let Some(stream) = greet(&tls, &client, stream).await {
+                        drop(handshake);
+                        connection::run(&builder, client, stream, drain).await;
+                    }
+                    drop(permit);
+                }));
+            }
+        }
+    }
+}
+
+type Permit = Option<OwnedSemaphorePermit>;
+
+async fn greet(tls: &Arc<Tls>, client: &Client, stream: Watched) -> Option<TlsStream<Watched>> {
+    let metrics = &client.shared.metrics;
+    match tls.accept(stream).await {
+        Ok(stream) => {
+            metrics.handshake(Handshake::Done);
+            Some(stream)
+        }
+        Err(NoHandshake::Failed(error)) => {
+            metrics.handshake(Handshake::Failed);
+            tracing::debug!(client = %client.addr, %error, "a TLS handshake failed");
+            None
+        }
+        Err(NoHandshake::TooSlow) => {
+            metrics.handshake(Handshake::TooSlow);
+            None
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The node's HTTP entry: from a connection to a replica, and back.
 //!
 //! ```text
-//! listener --> connection (h1, h2) --> serve: table -> target (queue, permit) -> sandbox -> body with timers --> client
+//! doors ----> connection (h1, h2) --> serve: table -> target (queue, permit) -> sandbox -> body with timers --> client
 //!   one accept loop per core, each             |             |
 //!   with a runtime of its own            routes x ready   in-flight, queued,
 //!                                        replicas         closing when it drains
@@ -21,9 +21,17 @@
 //! **Headers** that belong to one connection are removed in both directions. `x-forwarded-for`, `-proto` and `-host` are
 //! appended: the last element is what this gateway saw, whatever stands before it is the client's word.
 //!
+//! **Bodies** stream both ways and are never collected: what one side does not take, the other side cannot send. Trailers
+//! pass; over HTTP/1.1 only to clients that say `te: trailers`, and only those that the guest announced with `trailer`.
+//! `traceparent` and `tracestate` pass as they are, and are not made up where they are missing.
+//!
+//! **TLS** is a second door to the same house: see [`tls`]. **The access log** is off until it is asked for: see
+//! [`access`].
+//!
 //! **Stopping** loses no request: what waits in the listener's queue is accepted, every answer tells its client to
 //! close, h2 clients get GOAWAY, and what is in flight may take until the deadline.
 
+mod access;
 mod answer;
 mod body;
 mod client;
@@ -31,14 +39,20 @@ mod connection;
 mod flight;
 mod headers;
 mod host;
+mod io;
 mod leash;
 mod listen;
 mod path;
+mod redirect;
 mod serve;
 mod table;
 mod target;
+mod tls;
 
-pub use listen::{Error, Gateway};
+pub use access::AccessLogTo;
+pub(crate) use listen::Doors;
+pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};
 pub(crate) use serve::Shared;
 pub(crate) use table::{Backend, Table};
 pub(crate) use target::Target;
+pub use tls::{PairError, PairFiles};

@@ -8,12 +8,14 @@ use std::task::Poll;
 use arc_swap::ArcSwap;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
 use skiff_api::id::ServiceKey;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Error;
+use super::access::{AccessLog, AccessLogTo};
 use super::answer::Refusal;
 use super::body::{AnswerBody, earlier};
 use super::client::Client;
@@ -22,6 +24,7 @@ use super::flight::{Flight, Queued};
 use super::headers;
 use super::host::{self, host};
 use super::path::has_dot_segment;
+use super::redirect;
 use super::table::{Backend, Table};
 use super::target::{Entered, Refused, Target};
 use crate::metrics::Metrics;
@@ -39,10 +42,20 @@ const QUOTED_CHARS_MAX: usize = 200;
 pub(crate) struct Shared {
     table: ArcSwap<Table<Arc<Backend>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(super) access: Option<AccessLog>,
     pub(super) draining: AtomicBool,
 }
 
 impl Shared {
+    pub(crate) fn new(access_log: Option<AccessLogTo>) -> Result<Self, Error> {
+        let metrics = Arc::<Metrics>::default();
+        let open = |to: AccessLogTo| {
+            AccessLog::start(to.clone(), metrics.clone()).map_err(|source| Error::AccessLog { to, source })
+        };
+        let access = access_log.map(open).transpose()?;
+        Ok(Self { metrics, access, ..Self::default() })
+    }
+
     /// Later requests are routed by this table.
     pub(crate) fn route(&self, table: Table<Arc<Backend>>) {
         self.table.store(Arc::new(table));
@@ -51,26 +64,51 @@ impl Shared {
 
 pub(super) async fn serve(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
     let started = Instant::now();
-    let (version, is_head) = (request.version(), *request.method() == Method::HEAD);
-    let mut flight = Flight::new(client);
-    let answer = forward(&mut flight, started, request).await;
-    let status = answer.as_ref().map_or_else(Refusal::status, |(head, ..)| head.status);
-    flight.answered(status, started.elapsed());
-    let draining = flight.client.shared.draining.load(Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let (version, is_head) = (parts.version, parts.method == Method::HEAD);
+    let mut flight = Flight::new(client, &parts);
+    let answer = match flight.client.redirect_port {
+        None => forward(&mut flight, started, (parts, body)).await.map(Answer::Guest),
+        Some(port) => redirect::answer(&parts, port).map(Answer::Own),
+    };
+    let answer = answer.unwrap_or_else(|refusal| {
+        flight.refused(refusal.code());
+        Answer::Own(refusal.answer())
+    });
+    let (status, headers) = answer.head();
+    flight.answered(status, headers, started.elapsed());
+    let is_draining = flight.client.shared.draining.load(Ordering::Relaxed);
     let mut response = match answer {
-        Ok((head, ..)) if version == Version::HTTP_2 && is_bodiless(is_head, head.status) => {
+        Answer::Own(response) => {
+            flight.ended();
+            response
+        }
+        Answer::Guest((head, ..)) if version == Version::HTTP_2 && is_bodiless(is_head, head.status) => {
+            flight.ended();
             Response::from_parts(head, AnswerBody::Whole(None))
         }
-        Ok((head, body, entered)) => Response::from_parts(head, AnswerBody::of_guest(body, started, flight, entered)),
-        Err(refusal) => {
-            flight.refused(refusal.code());
-            refusal.answer()
+        Answer::Guest((head, body, entered)) => {
+            Response::from_parts(head, AnswerBody::of_guest(body, started, flight, entered))
         }
     };
-    if version < Version::HTTP_2 && draining {
+    if version < Version::HTTP_2 && is_draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+enum Answer {
+    Own(Response<AnswerBody>),
+    Guest(Passed),
+}
+
+impl Answer {
+    fn head(&self) -> (StatusCode, &HeaderMap) {
+        match self {
+            Self::Own(response) => (response.status(), response.headers()),
+            Self::Guest((head, ..)) => (head.status, &head.headers),
+        }
+    }
 }
 
 /// Answers that end with their head. hyper sees to it in HTTP/1.1 only.
@@ -80,8 +118,11 @@ fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
 
 type Passed = (response::Parts, sandbox::Body, Entered);
 
-async fn forward(flight: &mut Flight, started: Instant, request: Request<Incoming>) -> Result<Passed, Refusal> {
-    let (mut parts, body) = request.into_parts();
+async fn forward(
+    flight: &mut Flight,
+    started: Instant,
+    (mut parts, body): (Parts, Incoming),
+) -> Result<Passed, Refusal> {
     check(&parts)?;
     let (target, entered) = enter(&flight.client, &parts, started).await?;
     flight.board(target.clone());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use skiff_api::id::ServiceKey;
 use skiff_api::resource::Route;
 
+use super::host::without_port;
 use super::target::Target;
 
 /// Every route, precomputed: a look-up costs one hash for each level of the path, whatever the number of routes.
@@ -76,15 +77,6 @@ impl<T> Paths<T> {
             prefix = &prefix[..prefix.rfind('/')?];
         }
     }
-}
-
-/// `shop.example.com:8080` and `shop.example.com.` are `shop.example.com`.
-fn without_port(host: &str) -> &str {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// The replicas of a service that answer requests here.

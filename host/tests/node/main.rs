@@ -12,5 +12,7 @@ mod metrics;
 mod restart;
 mod routes;
 mod serve;
+mod streams;
 mod support;
+mod tls;
 mod update;

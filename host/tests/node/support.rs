@@ -80,7 +80,7 @@ impl World {
             data: self.data(),
             disk: Disk::real(),
             name: NodeName::new("n1"),
-            gateway: TcpListener::bind("127.0.0.1:0").unwrap(),
+            gateway: TcpListener::bind("127.0.0.1:0").unwrap().into(),
             advertise: None,
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use skiff_api::NodeName;
 use skiff_disk::Disk;
 use skiff_host::compile::{Compiler, Limits};
+use skiff_host::gateway::{self, AccessLogTo, GatewayOptions, PairFiles, TlsOptions};
 use skiff_host::link::Peer;
 use skiff_host::sandbox::SandboxOptions;
 use skiff_host::{Node, NodeHandle, NodeOptions};
@@ -20,7 +21,7 @@ use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::UpArgs;
+use crate::args::{TlsArgs, UpArgs};
 use crate::context::{Context, user_folder};
 use crate::exit::{Exit, Failure};
 use crate::verbs::up::api;
@@ -44,7 +45,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let data = Data::open(&folder, &disk)?;
     let token = data.token(&disk)?;
     let api_listener = listen("the API", "--listen", args.listen)?;
-    let gateway = listen("the gateway", "--gateway", args.gateway)?;
+    let gateway = gateway(args.gateway, args.tls, args.access_log)?;
     let api_addr = local_addr(&api_listener)?;
 
     let (store, registry) = open(&data, &disk).await?;
@@ -71,7 +72,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         drain: NodeOptions::DRAIN,
     })
     .await
-    .map_err(|error| Failure::new(Exit::Internal, error).during("failed to start the node"))?;
+    .map_err(node_failure)?;
     let node = Arc::new(node);
     let weak = Arc::downgrade(&node);
     control_plane.metrics().append(Arc::new(move || weak.upgrade().map(|node| node.metrics()).unwrap_or_default()));
@@ -92,8 +93,8 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         let token = data.join("token");
         tracing::warn!(%failure, token = %token.display(), "there is no context: use --server and --token");
     }
-    let gateway_addr = node.gateway_addr();
-    writeln!(io::stdout(), "ready api={server_url} gateway=http://{gateway_addr}")
+    let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
+    writeln!(io::stdout(), "ready api={server_url} gateway=http://{}{tls}", node.gateway_addr())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the cluster is ready"))?;
 
@@ -138,6 +139,38 @@ async fn open(data: &Data, disk: &Disk) -> Result<(RedbStore, Registry), Failure
         Ok((store, registry))
     });
     opened.await.map_err(|error| Failure::new(Exit::Internal, error))?
+}
+
+/// The gateway's doors, open but not yet answered.
+fn gateway(plain: SocketAddr, tls: TlsArgs, access_log: Option<PathBuf>) -> Result<GatewayOptions, Failure> {
+    let TlsArgs { gateway_tls, tls_cert, tls_key, gateway_redirect } = tls;
+    if tls_cert.len() != tls_key.len() {
+        let (certs, keys) = (tls_cert.len(), tls_key.len());
+        let text = format!(
+            "{certs} --tls-cert and {keys} --tls-key are given (hint: each certificate needs its key, in the same order)"
+        );
+        return Err(Failure::message(Exit::Invalid, text));
+    }
+    let mut options = GatewayOptions::from(listen("the gateway", "--gateway", plain)?);
+    if let Some(addr) = gateway_tls {
+        let listener = listen("the gateway's TLS", "--gateway-tls", addr)?;
+        let pairs = tls_cert.into_iter().zip(tls_key).map(|(cert, key)| PairFiles { cert, key }).collect();
+        options.tls = Some(TlsOptions { listener, pairs, redirect_port: gateway_redirect });
+    }
+    options.access_log = access_log.map(|path| match path.as_os_str() == "-" {
+        true => AccessLogTo::Stdout,
+        false => AccessLogTo::File(path),
+    });
+    Ok(options)
+}
+
+/// What the operator named and the node could not use is theirs to mend.
+fn node_failure(error: skiff_host::Error) -> Failure {
+    let exit = match &error {
+        skiff_host::Error::Gateway(gateway::Error::Certificate(_) | gateway::Error::AccessLog { .. }) => Exit::Invalid,
+        _ => Exit::Internal,
+    };
+    Failure::new(exit, error).during("failed to start the node")
 }
 
 fn listen(what: &str, flag: &str, addr: SocketAddr) -> Result<TcpListener, Failure> {

@@ -6,6 +6,10 @@
 //! | `/count` | counts the requests of this instance: 1 when each has a fresh one |
 //! | `/echo` | streams the request's body back |
 //! | `/headers` | the request's headers, one `name: value` a line, in the order received |
+//! | `/target` | the request's scheme, authority and path with its query |
+//! | `/trailers` | a body, then the trailer `x-after: the body` |
+//! | `/grpc` | sends back one gRPC message, then the trailer `grpc-status: 0` |
+//! | `/events?n=N` | N server-sent events, 50 ms apart |
 //! | `/status?code=N` | answers with that status |
 //! | `/bytes?n=N` | answers with N bytes `x`, without a length |
 //! | `/random?n=N` | N random bytes in hex |
@@ -25,6 +29,7 @@
 mod answer;
 mod hostile;
 mod reach;
+mod streams;
 mod traffic;
 
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
@@ -43,6 +48,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/count" => traffic::count(out),
             "/echo" => traffic::echo(&request, out),
             "/headers" => traffic::headers(&request, out),
+            "/target" => traffic::target(&request, out),
+            "/trailers" => streams::trailers(out),
+            "/grpc" => streams::grpc(&request, out),
+            "/events" => query.number("n", out, streams::events),
             "/status" => query.number("code", out, traffic::status),
             "/bytes" => query.number("n", out, traffic::bytes),
             "/random" => query.number("n", out, traffic::random),

@@ -8,7 +8,7 @@ use std::{
 
 use wasip2::{
     clocks::monotonic_clock,
-    http::types::{IncomingRequest, ResponseOutparam},
+    http::types::{IncomingRequest, ResponseOutparam, Scheme},
     random::random::get_random_bytes,
 };
 
@@ -33,6 +33,17 @@ pub fn headers(request: &IncomingRequest, out: ResponseOutparam) {
         _ = writeln!(text, "{name}: {}", String::from_utf8_lossy(&value));
     }
     answer::text(out, 200, &text);
+}
+
+pub fn target(request: &IncomingRequest, out: ResponseOutparam) {
+    let scheme = match request.scheme() {
+        Some(Scheme::Http) => "http".to_owned(),
+        Some(Scheme::Https) => "https".to_owned(),
+        Some(Scheme::Other(other)) => other,
+        None => "none".to_owned(),
+    };
+    let (authority, path) = (request.authority().unwrap_or_default(), request.path_with_query().unwrap_or_default());
+    answer::text(out, 200, &format!("{scheme} {authority} {path}\n"));
 }
 
 pub fn status(code: u64, out: ResponseOutparam) {
