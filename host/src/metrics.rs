@@ -36,10 +36,11 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::Usage;
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 22] = [
+const CODES: [&str; 23] = [
     "bad-host",
     "bad-path",
     "bad-request",
+    "code-unavailable",
     "first-byte-timeout",
     "guest-cpu-limit",
     "guest-error",

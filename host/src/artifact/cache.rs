@@ -10,6 +10,7 @@ use skiff_api::Digest;
 use skiff_disk::Disk;
 
 use super::error::OpenError;
+use super::proof::{self, Proofs, Terms};
 use crate::plan::CodeStage;
 
 /// Of files that no desired replica names: some dozens of components, or a few of the largest.
@@ -28,6 +29,7 @@ struct Inner {
     compiled: PathBuf,
     /// Since which collection nobody names a digest.
     unnamed: Mutex<Unnamed>,
+    proofs: Proofs,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ impl Artifacts {
             artifacts: data.join("artifacts"),
             compiled: data.join("compiled").join(key),
             unnamed: Mutex::default(),
+            proofs: Proofs::default(),
         };
         let failed = |dir: &Path, source| OpenError { dir: dir.to_owned(), source };
         for dir in ALGORITHMS.map(|algorithm| inner.artifacts.join(algorithm)).iter().chain([&inner.compiled]) {
@@ -59,13 +62,18 @@ impl Artifacts {
     /// How far the code of each digest on disk is.
     pub fn found(&self) -> io::Result<BTreeMap<Digest, CodeStage>> {
         let mut stages = BTreeMap::new();
-        for file in self.0.files()? {
-            let stage = if file.is_code { CodeStage::Compiled } else { CodeStage::Pulled };
-            let known = stages.entry(file.digest).or_insert(stage);
-            if file.is_code {
+        self.0.each(|digest, kind, _| {
+            let stage = match kind {
+                Kind::Wasm => CodeStage::Pulled,
+                Kind::Code => CodeStage::Compiled,
+                Kind::Proof(_) => return Ok(()),
+            };
+            let known = stages.entry(digest).or_insert(stage);
+            if matches!(kind, Kind::Code) {
                 *known = CodeStage::Compiled;
             }
-        }
+            Ok(())
+        })?;
         Ok(stages)
     }
 
@@ -77,9 +85,32 @@ impl Artifacts {
         self.0.compiled.join(format!("{}.cwasm", digest.hex()))
     }
 
+    /// The digest of what is compiled in a file.
+    pub(crate) fn digest_of_code(&self, path: &Path) -> Option<Digest> {
+        match parse(path.file_name()?.to_str()?, Folder::Compiled)? {
+            (digest, Kind::Code) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// Whether an instance of this code has started here, on these terms. Does not block.
+    pub(crate) fn is_proven(&self, digest: &Digest, terms: Terms) -> bool {
+        self.0.proofs.has(digest, terms)
+    }
+
+    /// Remembers that one has.
+    pub(crate) fn prove(&self, digest: &Digest, terms: Terms) {
+        let proven = self.0.proofs.add(&self.0.disk, &self.0.compiled, digest, terms);
+        if let Err(error) = proven {
+            tracing::debug!(%digest, %error, "failed to remember that code starts; it is started again after a restart");
+        }
+    }
+
     /// Forgets compiled code that turned out to be damaged. Returns how far the code is then.
     pub fn discard_code(&self, digest: &Digest) -> CodeStage {
-        if let Err(error) = self.0.disk.remove_file(self.code(digest)) {
+        let Inner { disk, compiled, proofs, .. } = &*self.0;
+        let removed = [proofs.remove(disk, compiled, digest), disk.remove_file(self.code(digest))];
+        for error in removed.into_iter().filter_map(Result::err) {
             tracing::warn!(%digest, %error, "failed to remove damaged code; compiling replaces it");
         }
         match self.0.disk.exists(self.wasm(digest)) {
@@ -100,11 +131,15 @@ impl Artifacts {
 
     fn collect_beyond(&self, named: &BTreeSet<Digest>, bytes_max: u64) -> io::Result<Vec<Digest>> {
         let mut files: BTreeMap<Digest, (u64, Vec<PathBuf>)> = BTreeMap::new();
-        for file in self.0.files()?.into_iter().filter(|file| !named.contains(&file.digest)) {
-            let (bytes, paths) = files.entry(file.digest).or_default();
-            *bytes += file.bytes;
-            paths.push(file.path);
-        }
+        self.0.each(|digest, kind, path| {
+            // A proof weighs nothing, and goes with the code.
+            if !named.contains(&digest) && !matches!(kind, Kind::Proof(_)) {
+                let (bytes, paths) = files.entry(digest).or_default();
+                *bytes += self.0.disk.stat(&path)?.bytes;
+                paths.push(path);
+            }
+            Ok(())
+        })?;
         let mut unnamed = self.0.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
         unnamed.collections += 1;
         let now = unnamed.collections;
@@ -118,6 +153,7 @@ impl Artifacts {
         let mut gone = Vec::new();
         for (_, digest) in candidates {
             let Some((freed, paths)) = files.remove(&digest).filter(|_| bytes > bytes_max) else { break };
+            self.0.proofs.remove(&self.0.disk, &self.0.compiled, &digest)?;
             paths.iter().try_for_each(|path| self.0.disk.remove_file(path))?;
             bytes -= freed;
             gone.push(digest);
@@ -126,26 +162,36 @@ impl Artifacts {
     }
 }
 
-struct Stored {
-    digest: Digest,
-    is_code: bool,
-    path: PathBuf,
-    bytes: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Artifacts,
+    Compiled,
+}
+
+/// What a file of ours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Wasm,
+    Code,
+    Proof(Terms),
 }
 
 impl Inner {
-    fn files(&self) -> io::Result<Vec<Stored>> {
-        let mut files = Vec::new();
-        let wasm = ALGORITHMS.map(|algorithm| self.artifacts.join(algorithm));
-        for (dir, is_code) in wasm.iter().map(|dir| (dir, false)).chain([(&self.compiled, true)]) {
-            for entry in self.disk.read_dir(dir)? {
-                let Some(digest) = digest_of(&entry.name, is_code) else { continue };
-                let path = dir.join(&entry.name);
-                let bytes = self.disk.stat(&path)?.bytes;
-                files.push(Stored { digest, is_code, path, bytes });
+    fn folders(&self) -> [(PathBuf, Folder); 3] {
+        let [one, two] = ALGORITHMS.map(|algorithm| (self.artifacts.join(algorithm), Folder::Artifacts));
+        [one, two, (self.compiled.clone(), Folder::Compiled)]
+    }
+
+    /// Every file of ours.
+    fn each(&self, mut visit: impl FnMut(Digest, Kind, PathBuf) -> io::Result<()>) -> io::Result<()> {
+        for (dir, folder) in self.folders() {
+            for entry in self.disk.read_dir(&dir)? {
+                if let Some((digest, kind)) = parse(&entry.name, folder) {
+                    visit(digest, kind, dir.join(&entry.name))?;
+                }
             }
         }
-        Ok(files)
+        Ok(())
     }
 
     fn clean(&self, compiled: &Path, key: &str) -> io::Result<()> {
@@ -156,11 +202,20 @@ impl Inner {
             }
             self.disk.remove_dir(dir)?;
         }
-        let wasm = ALGORITHMS.map(|algorithm| self.artifacts.join(algorithm));
-        for (dir, is_code) in wasm.iter().map(|dir| (dir, false)).chain([(&self.compiled, true)]) {
-            for entry in self.disk.read_dir(dir)? {
-                if !entry.is_dir && digest_of(&entry.name, is_code).is_none() {
-                    self.disk.remove_file(dir.join(entry.name))?;
+        for (dir, folder) in self.folders() {
+            let entries = self.disk.read_dir(&dir)?;
+            let parsed =
+                || entries.iter().filter(|entry| !entry.is_dir).map(|entry| (entry, parse(&entry.name, folder)));
+            let code: BTreeSet<Digest> = parsed()
+                .filter_map(|(_, file)| file.filter(|(_, kind)| *kind == Kind::Code))
+                .map(|(digest, _)| digest)
+                .collect();
+            for (entry, file) in parsed() {
+                match file {
+                    Some((digest, Kind::Proof(terms))) if code.contains(&digest) => self.proofs.found(digest, terms),
+                    Some((_, Kind::Wasm | Kind::Code)) => {}
+                    // Also a proof without what it proves.
+                    None | Some((_, Kind::Proof(_))) => self.disk.remove_file(dir.join(&entry.name))?,
                 }
             }
         }
@@ -169,9 +224,16 @@ impl Inner {
 }
 
 /// The two algorithms' digests differ in length, so the folder of compiled code needs none for each.
-fn digest_of(name: &str, is_code: bool) -> Option<Digest> {
-    let hex = name.strip_suffix(if is_code { ".cwasm" } else { ".wasm" })?;
-    ALGORITHMS.iter().find_map(|algorithm| Digest::from_str(&format!("{algorithm}:{hex}")).ok())
+fn parse(name: &str, folder: Folder) -> Option<(Digest, Kind)> {
+    let (hex, kind) = match folder {
+        Folder::Artifacts => (name.strip_suffix(".wasm")?, Kind::Wasm),
+        Folder::Compiled => match name.strip_suffix(".cwasm") {
+            Some(hex) => (hex, Kind::Code),
+            None => proof::parse(name).map(|(hex, terms)| (hex, Kind::Proof(terms)))?,
+        },
+    };
+    let digest = ALGORITHMS.iter().find_map(|algorithm| Digest::from_str(&format!("{algorithm}:{hex}")).ok())?;
+    Some((digest, kind))
 }
 
 #[cfg(test)]
@@ -198,6 +260,31 @@ mod tests {
         let updated = Artifacts::open(Disk::real(), dir.path(), "key-2").unwrap();
         assert_eq!(updated.found().unwrap()[&digest(2)], CodeStage::Pulled);
         assert!(!artifacts.code(&digest(2)).exists());
+    }
+
+    #[test]
+    fn a_proof_lives_as_long_as_what_it_proves() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Artifacts::open(Disk::real(), dir.path(), "key").unwrap();
+        let template = |memory| {
+            let mut spec = skiff_api::resource::ServiceSpec::new("cart:1".parse().unwrap());
+            spec.instance.memory = skiff_api::quantity::Bytes::mebi(memory);
+            Terms::of(&spec.template())
+        };
+        let artifacts = open();
+        for number in 1..=2 {
+            std::fs::write(artifacts.code(&digest(number)), "x").unwrap();
+            artifacts.prove(&digest(number), template(1));
+        }
+        artifacts.prove(&digest(1), template(2));
+        let again = open();
+        assert!(again.is_proven(&digest(1), template(2)) && !again.is_proven(&digest(1), template(1)));
+        assert!(again.is_proven(&digest(2), template(1)));
+        again.discard_code(&digest(1));
+        std::fs::remove_file(again.code(&digest(2))).unwrap();
+        let last = open();
+        assert!(!last.is_proven(&digest(1), template(2)) && !last.is_proven(&digest(2), template(1)));
+        assert_eq!(std::fs::read_dir(dir.path().join("compiled/key")).unwrap().count(), 0);
     }
 
     #[test]

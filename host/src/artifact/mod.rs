@@ -3,6 +3,7 @@
 //! ```text
 //! artifacts/sha256/HEX.wasm        HEX is the digest of the image's manifest
 //! compiled/KEY/HEX.cwasm           KEY is what compiled code depends on besides the component
+//! compiled/KEY/HEX.TERMS.proven    an instance of it has started here, on these terms (see [`proof`])
 //! ```
 //! A file is either whole or has another name: it is written as `NAME.tmp`, synced, renamed, and its directory synced
 //! before anybody is told of it. So a start after a crash believes the names, removes the rest, and neither pulls nor
@@ -13,8 +14,10 @@
 
 mod cache;
 mod error;
+mod proof;
 mod pull;
 
 pub use cache::{Artifacts, UNNAMED_BYTES_MAX};
 pub use error::{OpenError, PullError};
+pub(crate) use proof::Terms;
 pub use pull::Pulled;

@@ -9,4 +9,4 @@ mod step;
 
 pub use backoff::Failure;
 pub use observed::{Code, CodeStage, Observed, Running, RunningStage};
-pub use step::{Action, Plan, Standing, plan};
+pub use step::{Action, Plan, Standing, plan, plan_for};

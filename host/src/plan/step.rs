@@ -64,38 +64,48 @@ impl Standing {
 
 /// Compares what is desired with what is.
 pub fn plan(desired: &BTreeMap<ReplicaKey, Assignment>, observed: &Observed, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
-    for (key, running) in &observed.running {
-        let wanted = desired.get(key).is_some_and(|assignment| assignment.uid == running.uid);
-        match running.stage {
-            RunningStage::Ready if !wanted => {
-                plan.actions.push(Action::Stop(key.clone()));
-                plan.report.insert(key.clone(), Standing::new(Phase::Stopping, 0));
-            }
-            RunningStage::Stopping => {
-                plan.report.insert(key.clone(), Standing::new(Phase::Stopping, 0));
-            }
-            RunningStage::Ready => {
-                plan.report.insert(key.clone(), Standing::new(Phase::Ready, 0));
-            }
-            RunningStage::Starting => {
-                let retries = observed.failed.get(key).map_or(0, |failure| failure.times);
-                plan.report.insert(key.clone(), Standing::new(Phase::Compiling, retries));
-            }
-        }
-    }
+    let gone = observed.running.keys().filter(|key| !desired.contains_key(*key));
+    plan_for(desired, observed, desired.keys().chain(gone), now)
+}
 
+/// The same for some replicas, of which each is named once: what a change has to do with them costs the same among ten
+/// thousand. Where code is not compiled yet, all of its users belong together.
+pub fn plan_for<'a>(
+    desired: &'a BTreeMap<ReplicaKey, Assignment>,
+    observed: &'a Observed,
+    replicas: impl IntoIterator<Item = &'a ReplicaKey>,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan::default();
     let mut users: BTreeMap<&Digest, Users<'_>> = BTreeMap::new();
-    for (key, assignment) in desired.iter().filter(|(key, _)| !observed.running.contains_key(key)) {
-        match check(assignment) {
-            Ok(digest) => {
-                let users = users.entry(digest).or_default();
-                let image = &assignment.template.image;
-                users.repositories.insert(image.repository_in(key.namespace.as_str()));
-                users.replicas.push(key);
-            }
-            Err(why) => {
-                plan.report.insert(key.clone(), Standing::refused(why));
+    for key in replicas {
+        let assignment = desired.get(key);
+        if let Some(running) = observed.running.get(key) {
+            let wanted = assignment.is_some_and(|assignment| assignment.uid == running.uid);
+            let standing = match running.stage {
+                RunningStage::Ready if !wanted => {
+                    plan.actions.push(Action::Stop(key.clone()));
+                    Standing::new(Phase::Stopping, 0)
+                }
+                RunningStage::Stopping => Standing::new(Phase::Stopping, 0),
+                RunningStage::Ready => Standing::new(Phase::Ready, 0),
+                RunningStage::Starting => {
+                    let retries = observed.failed.get(key).map_or(0, |failure| failure.times);
+                    Standing::new(Phase::Compiling, retries)
+                }
+            };
+            plan.report.insert(key.clone(), standing);
+        } else if let Some(assignment) = assignment {
+            match check(assignment) {
+                Ok(digest) => {
+                    let users = users.entry(digest).or_default();
+                    let image = &assignment.template.image;
+                    users.repositories.insert(image.repository_in(key.namespace.as_str()));
+                    users.replicas.push(key);
+                }
+                Err(why) => {
+                    plan.report.insert(key.clone(), Standing::refused(why));
+                }
             }
         }
     }

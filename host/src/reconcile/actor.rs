@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +10,20 @@ use jiff::Timestamp;
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, ServiceKey};
 use skiff_api::resource::ReplicaStatus;
-use skiff_api::wire::{Assignment, Desired, Fence, FromNode, Hello, Routes, ServiceRoutes, ToNode};
+use skiff_api::wire::{Assignment, FromNode, Hello, ServiceRoutes, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 
+use super::dirty::{Dirty, Scope, Users};
 use super::operation::{Outcome, Tools};
 use super::outbox::Outbox;
 use super::queries::Queries;
-use crate::gateway::{Backend, Shared, Table, Target};
+use super::routing::Routing;
+use super::sets::Unsaved;
+use crate::gateway::{Shared, Target};
 use crate::link::Link;
 use crate::plan::{self, Action, CodeStage, Observed, Running, RunningStage, Standing};
-use crate::state::{Set, StateFiles, Verdict};
+use crate::state::{Set, StateFiles};
 
 /// Messages that are taken in one go, so that a burst of them is one write to the state file.
 const MESSAGES_AT_ONCE: usize = 64;
@@ -46,27 +50,29 @@ pub(crate) struct Parts {
 
 pub(crate) struct Reconciler {
     pub(super) tools: Arc<Tools>,
-    gateway: Arc<Shared>,
-    files: StateFiles,
+    pub(super) gateway: Arc<Shared>,
+    pub(super) files: StateFiles,
     hello: Hello,
     pub(super) desired: Set<ReplicaKey, Assignment>,
-    routes: Set<ServiceKey, ServiceRoutes>,
+    pub(super) routes: Set<ServiceKey, ServiceRoutes>,
     pub(super) observed: Observed,
     pub(super) targets: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     begun: HashMap<Id, Action>,
-    pub(super) rerouted: bool,
-    unsaved: Unsaved,
-    unnamed: bool,
+    pub(super) dirty: Dirty,
+    pub(super) users: Users,
+    /// When something that failed is due.
+    wake: Option<Timestamp>,
+    pub(super) routing: Routing,
+    pub(super) unsaved: Unsaved,
+    /// Code that requests could not load.
+    lost: mpsc::UnboundedReceiver<PathBuf>,
+    /// There may be code that nobody uses.
+    pub(super) unnamed: bool,
+    pub(super) collecting: bool,
     /// Told once no replica that can start at once is still starting.
     settled: Option<oneshot::Sender<()>>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Unsaved {
-    desired: bool,
-    routes: bool,
 }
 
 struct Linked {
@@ -82,6 +88,10 @@ enum Input {
     /// There is room for a message, or the link is gone.
     Sendable(bool),
     Due,
+    /// The table is to be made anew.
+    Reroute,
+    /// A request needed this file.
+    Lost(PathBuf),
 }
 
 impl Reconciler {
@@ -89,6 +99,10 @@ impl Reconciler {
     pub(crate) fn new(parts: Parts, settled: oneshot::Sender<()>) -> Self {
         let code = |stage| plan::Code { stage, failure: None };
         let code = parts.found.into_iter().map(|(digest, stage)| (digest, code(stage))).collect();
+        let (mut dirty, mut routing) = (Dirty::default(), Routing::default());
+        dirty.all();
+        routing.changed();
+        let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
         Self {
             tools: Arc::new(parts.tools),
             gateway: parts.gateway,
@@ -101,9 +115,14 @@ impl Reconciler {
             outbox: Outbox::default(),
             operations: JoinSet::new(),
             begun: HashMap::new(),
-            rerouted: true,
+            dirty,
+            users,
+            wake: None,
+            routing,
             unsaved: Unsaved::default(),
+            lost,
             unnamed: true,
+            collecting: false,
             settled: Some(settled),
         }
     }
@@ -135,7 +154,12 @@ impl Reconciler {
                 }
                 Input::Sendable(true) => self.send(link.as_ref()),
                 Input::Sendable(false) => link = None,
-                Input::Due => self.save().await,
+                Input::Due => {
+                    self.dirty.all();
+                    self.save().await;
+                }
+                Input::Lost(path) => self.lose(&path),
+                Input::Reroute => {}
             }
         }
     }
@@ -171,36 +195,55 @@ impl Reconciler {
                 None => std::future::pending().await,
             }
         };
+        let reroute = async {
+            match self.routing.due() {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             command = commands.recv() => Input::Command(command),
             Some(ended) = self.operations.join_next_with_id() => Input::Ended(ended),
             batch = messages => Input::Messages(batch),
             room = sendable => Input::Sendable(room),
             () = due => Input::Due,
+            () = reroute => Input::Reroute,
+            Some(path) = self.lost.recv() => Input::Lost(path),
         }
     }
 
     /// Plans, begins what is planned, and notes what changed. Returns when to come back if nothing happens.
     fn step(&mut self) -> Option<Timestamp> {
         let now = Timestamp::now();
-        let plan = plan::plan(&self.desired.items, &self.observed, now);
-        for action in plan.actions {
-            self.begin(action);
+        let mut report = BTreeMap::new();
+        // What is begun may be done at once, and then is planned again before anybody is told.
+        while let Some(scope) = self.scope() {
+            let plan = plan::plan_for(&self.desired.items, &self.observed, &scope.replicas, now);
+            let earlier = self.wake.filter(|_| !scope.is_whole);
+            self.wake = plan.wake.into_iter().chain(earlier).min();
+            for action in plan.actions {
+                self.begin(action);
+            }
+            report.extend(scope.replicas.into_iter().map(|replica| (replica, None)));
+            report.extend(plan.report.into_iter().map(|(replica, standing)| (replica, Some(standing))));
         }
-        self.note(plan.report, now);
-        if std::mem::take(&mut self.rerouted) {
-            self.reroute();
-        }
-        if std::mem::take(&mut self.unnamed) {
-            self.collect();
-        }
-        let starts = self.observed.running.values().any(|running| running.stage == RunningStage::Starting);
-        if !starts && let Some(settled) = self.settled.take() {
-            // Whoever waited for it has stopped waiting.
-            let _ = settled.send(());
+        self.note(report, now);
+        self.route();
+        self.collect();
+        if self.settled.is_some() {
+            let starts = self.observed.running.values().any(|running| running.stage == RunningStage::Starting);
+            if !starts && let Some(settled) = self.settled.take() {
+                // Whoever waited for it has stopped waiting.
+                let _ = settled.send(());
+            }
         }
         let save_at = (self.unsaved.desired || self.unsaved.routes).then(|| now.saturating_add(SAVE_AGAIN).ok());
-        plan.wake.into_iter().chain(save_at.flatten()).min()
+        self.wake.into_iter().chain(save_at.flatten()).min()
+    }
+
+    fn scope(&mut self) -> Option<Scope> {
+        let told = self.outbox.statuses.keys().cloned();
+        self.dirty.take(&self.desired.items, &self.observed, &self.users, told)
     }
 
     fn begin(&mut self, action: Action) {
@@ -221,6 +264,10 @@ impl Reconciler {
                 let Some(digest) = assignment.template.image.digest().cloned() else { return };
                 let running = Running { uid: assignment.uid.clone(), stage: RunningStage::Starting };
                 self.observed.running.insert(replica.clone(), running);
+                if let Some(target) = tools.start_proven(&assignment, &digest) {
+                    self.settle(Outcome::Started(replica.clone(), Ok(target)));
+                    return;
+                }
                 self.spawn(action, tools.start(assignment, digest));
             }
             Action::Stop(replica) => {
@@ -229,14 +276,12 @@ impl Reconciler {
                 }
                 // The table changes before the target closes: who comes too late looks again and finds another.
                 let target = self.targets.remove(replica).map(|(_, target)| target);
-                self.reroute();
-                let replica = replica.clone();
-                self.spawn(action, tools.stop(replica, target));
+                self.routing.close(replica.clone(), target);
             }
         }
     }
 
-    fn spawn(&mut self, action: Action, operation: impl Future<Output = Outcome> + Send + 'static) {
+    pub(super) fn spawn(&mut self, action: Action, operation: impl Future<Output = Outcome> + Send + 'static) {
         let task = self.operations.spawn(operation);
         self.begun.insert(task.id(), action);
     }
@@ -251,8 +296,10 @@ impl Reconciler {
                 // A bug of ours: it must cost one replica's try and not the node.
                 let action = self.begun.remove(&error.id());
                 tracing::error!(?action, %error, "an operation did not end as it should");
-                if let Some(action) = action {
-                    self.broken(action);
+                match action {
+                    Some(action) => self.broken(action),
+                    // Only collecting is nobody's action.
+                    None => self.collecting = false,
                 }
             }
         }
@@ -275,64 +322,6 @@ impl Reconciler {
         }
     }
 
-    fn desire(&mut self, message: Desired) {
-        let newest = self.newest_fence();
-        let Desired { fence, base, upsert, remove } = message;
-        let upsert = upsert.into_iter().map(|assignment| (assignment.replica.clone(), assignment));
-        let before = self.desired.items.clone();
-        match self.desired.apply(newest, (fence, base), upsert, &remove) {
-            Verdict::Accepted => {
-                let changed = |key: &ReplicaKey| before.get(key) != self.desired.items.get(key);
-                // What failed for another assignment says nothing about this one.
-                self.observed.failed.retain(|key, _| !changed(key));
-                for replica in remove.into_iter().filter(|key| !self.observed.running.contains_key(key)) {
-                    self.outbox.gone(replica);
-                }
-                let named = self.named();
-                for (_, code) in self.observed.code.iter_mut().filter(|(digest, _)| !named.contains(*digest)) {
-                    code.failure = None;
-                }
-                self.unnamed = true;
-                self.unsaved.desired = true;
-                self.outbox.fence_changed();
-            }
-            Verdict::Unchanged => {}
-            Verdict::Refused => refused("desired set", fence, self.desired.fence),
-            Verdict::Gap => self.outbox.resync(),
-        }
-    }
-
-    fn learn_routes(&mut self, message: Routes) {
-        let newest = self.newest_fence();
-        let Routes { fence, base, upsert, remove } = message;
-        let upsert = upsert.into_iter().map(|routes| (routes.service.clone(), routes));
-        match self.routes.apply(newest, (fence, base), upsert, &remove) {
-            Verdict::Accepted => {
-                self.rerouted = true;
-                self.unsaved.routes = true;
-            }
-            Verdict::Unchanged => {}
-            Verdict::Refused => refused("routes", fence, self.routes.fence),
-            Verdict::Gap => self.outbox.resync(),
-        }
-    }
-
-    /// Makes what was accepted durable before it is acted on. A disk that fails stops nothing: the node goes on with what
-    /// it has in memory, and tries again.
-    async fn save(&mut self) {
-        let unsaved = std::mem::take(&mut self.unsaved);
-        if unsaved.desired {
-            let (files, set) = (self.files.clone(), self.desired.clone());
-            let written = spawn_blocking(move || files.write_desired(&set)).await;
-            self.unsaved.desired = !is_written(written);
-        }
-        if unsaved.routes {
-            let (files, set) = (self.files.clone(), self.routes.clone());
-            let written = spawn_blocking(move || files.write_routes(&set)).await;
-            self.unsaved.routes = !is_written(written);
-        }
-    }
-
     fn send(&mut self, link: Option<&Linked>) {
         let Some(link) = link else { return };
         while let Ok(permit) = link.outbox.try_reserve() {
@@ -341,19 +330,20 @@ impl Reconciler {
         }
     }
 
-    /// Turns a plan's report into statuses, and keeps what changed for the control plane.
-    fn note(&mut self, report: BTreeMap<ReplicaKey, Standing>, now: Timestamp) {
-        let gone: Vec<_> = self.outbox.statuses.keys().filter(|key| !report.contains_key(key)).cloned().collect();
-        for replica in gone {
-            self.outbox.gone(replica.clone());
-            // One that never started has no operation that ends its log.
-            let logs = self.tools.logs().clone();
-            drop(spawn_blocking(move || logs.stop(&replica)));
-        }
+    /// Turns what plans reported into statuses, and keeps what changed for the control plane.
+    fn note(&mut self, report: BTreeMap<ReplicaKey, Option<Standing>>, now: Timestamp) {
         for (replica, standing) in report {
             let old = self.outbox.statuses.get(&replica);
-            let since = old.filter(|old| old.phase == standing.phase).map_or(now, |old| old.since);
-            let Standing { phase, reason, message, retries } = standing;
+            let Some(Standing { phase, reason, message, retries }) = standing else {
+                if old.is_some() {
+                    self.outbox.gone(replica.clone());
+                    // One that never started has no operation that ends its log.
+                    let logs = self.tools.logs().clone();
+                    drop(spawn_blocking(move || logs.stop(&replica)));
+                }
+                continue;
+            };
+            let since = old.filter(|old| old.phase == phase).map_or(now, |old| old.since);
             let status = ReplicaStatus { phase, reason: reason.to_owned(), message, since, retries };
             if old != Some(&status) {
                 self.outbox.set(replica, status);
@@ -361,60 +351,24 @@ impl Reconciler {
         }
     }
 
-    /// Every service that has routes is in the table: one without replicas here is told apart from one that nobody knows.
-    fn reroute(&mut self) {
-        let mut ready: BTreeMap<&ServiceKey, Vec<Arc<Target>>> = BTreeMap::new();
-        for (service, target) in self.targets.values() {
-            ready.entry(service).or_default().push(target.clone());
-        }
-        let mut table = Table::default();
-        for (service, routes) in &self.routes.items {
-            let targets = ready.remove(service).unwrap_or_default();
-            let backend = Arc::new(Backend::new(service.clone(), targets));
-            for route in &routes.routes {
-                table.insert(route, backend.clone());
-            }
-        }
-        self.gateway.route(table);
-    }
-
+    /// One at a time: it reads whole folders.
     fn collect(&mut self) {
-        let mut named = self.named();
+        if self.collecting || !std::mem::take(&mut self.unnamed) {
+            return;
+        }
+        let mut named: BTreeSet<Digest> = self.users.digests().cloned().collect();
         let busy = self
             .observed
             .code
             .iter()
             .filter(|(_, code)| matches!(code.stage, CodeStage::Pulling | CodeStage::Compiling));
         named.extend(busy.map(|(digest, _)| digest.clone()));
+        self.collecting = true;
         self.operations.spawn(self.tools.clone().collect(named));
-    }
-
-    pub(super) fn named(&self) -> BTreeSet<Digest> {
-        self.desired.items.values().filter_map(|assignment| assignment.template.image.digest().cloned()).collect()
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {
         self.observed.code.entry(digest.clone()).or_default()
-    }
-
-    fn newest_fence(&self) -> Fence {
-        self.desired.fence.max(self.routes.fence)
-    }
-}
-
-fn refused(what: &str, fence: Fence, newest: Fence) {
-    tracing::warn!(?fence, ?newest, "refused a {what} that is older than what this node knows");
-}
-
-fn is_written(written: Result<Result<(), crate::state::StateError>, JoinError>) -> bool {
-    match written {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            let error = super::operation::chain(&error);
-            tracing::error!(error, "what the control plane wants would be lost by a crash now; trying again");
-            false
-        }
-        Err(_) => false,
     }
 }
 

@@ -11,9 +11,12 @@
 //! decisions are [`crate::plan`]'s; a message that is wrong in any way is refused and changes nothing.
 
 mod actor;
+mod dirty;
 mod operation;
 mod outbox;
 mod queries;
+mod routing;
+mod sets;
 mod settle;
 
 pub(crate) use actor::{Command, Parts, Reconciler};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use skiff_api::id::ReplicaKey;
 use skiff_api::wire::Assignment;
 use skiff_registry::Client;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
-use crate::artifact::{Artifacts, PullError, Pulled};
+use crate::artifact::{Artifacts, PullError, Pulled, Terms};
 use crate::compile::{CompileError, Compiler};
 use crate::gateway::Target;
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
 use crate::plan::CodeStage;
-use crate::sandbox::{LoadError, PrepareError, RunnerOptions, Sandbox};
+use crate::sandbox::{LoadError, PrepareError, Runner, RunnerOptions, Sandbox};
 
 /// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
 const PULLS_MAX: usize = 4;
@@ -46,6 +47,8 @@ pub(crate) enum Outcome {
     Compiled(Digest, Result<Duration, CompileError>),
     Started(ReplicaKey, Result<Arc<Target>, StartError>),
     Stopped(ReplicaKey),
+    /// Compiled code that could not be loaded is gone; how far the rest of it is.
+    Discarded(Digest, CodeStage),
     Collected(Vec<Digest>),
 }
 
@@ -105,19 +108,67 @@ impl Tools {
         Outcome::Started(assignment.replica, started)
     }
 
+    /// The replica without an operation, if nothing has to be found out: its code started here before, on the same terms.
+    /// It is loaded when the first request comes.
+    pub(crate) fn start_proven(&self, assignment: &Assignment, digest: &Digest) -> Option<Arc<Target>> {
+        if !self.artifacts.is_proven(digest, Terms::of(&assignment.template)) {
+            return None;
+        }
+        let code = self.sandbox.known(&self.artifacts.code(digest));
+        Some(self.target(assignment, self.sandbox.runner(&code, self.options(assignment))))
+    }
+
     async fn try_start(&self, assignment: &Assignment, digest: Digest) -> Result<Arc<Target>, StartError> {
-        let (sandbox, artifacts) = (self.sandbox.clone(), self.artifacts.clone());
+        let path = self.artifacts.code(&digest);
+        let (sandbox, artifacts, of) = (self.sandbox.clone(), self.artifacts.clone(), digest.clone());
+        // Large files are read here, and not by whoever answers requests.
         let loaded = spawn_blocking(move || {
-            let path = artifacts.code(&digest);
-            sandbox.load(Path::new(&path)).map_err(|error| StartError::Load(artifacts.discard_code(&digest), error))
+            sandbox.load(Path::new(&path)).map_err(|error| StartError::Load(artifacts.discard_code(&of), error))
         });
         let code = loaded.await.map_err(StartError::Thread)??;
+        let prepared = self.sandbox.prepare(&code, self.options(assignment)).await;
+        let (artifacts, terms) = (self.artifacts.clone(), Terms::of(&assignment.template));
+        match prepared {
+            Ok(runner) => {
+                // A proof that could not be written costs the next start of the node a start of the component.
+                drop(spawn_blocking(move || artifacts.prove(&digest, terms)).await);
+                Ok(self.target(assignment, runner))
+            }
+            Err(PrepareError::Load(error)) => {
+                let stage = spawn_blocking(move || artifacts.discard_code(&digest)).await;
+                Err(StartError::Load(stage.map_err(StartError::Thread)?, error))
+            }
+            Err(error) => Err(StartError::Prepare(error)),
+        }
+    }
+
+    fn options(&self, assignment: &Assignment) -> RunnerOptions {
         let replica = &assignment.replica;
         let logs = Sink::new(self.logs.open(replica, &assignment.service));
         let mut options = RunnerOptions::new(assignment.template.clone(), logs);
         options.figures = self.metrics.replica(replica, &assignment.service_key());
-        let runner = self.sandbox.prepare(&code, options).await.map_err(StartError::Prepare)?;
-        Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), runner, &assignment.template)))
+        options
+    }
+
+    fn target(&self, assignment: &Assignment, runner: Runner) -> Arc<Target> {
+        Arc::new(Target::new(assignment.replica.clone(), assignment.service_key(), runner, &assignment.template))
+    }
+
+    /// Removes compiled code that a request could not load.
+    pub(crate) async fn discard(self: Arc<Self>, digest: Digest) -> Outcome {
+        let (artifacts, of) = (self.artifacts.clone(), digest.clone());
+        let stage = spawn_blocking(move || artifacts.discard_code(&of)).await;
+        Outcome::Discarded(digest, stage.unwrap_or(CodeStage::Pulled))
+    }
+
+    /// What is in a compiled file.
+    pub(crate) fn digest_of_code(&self, path: &Path) -> Option<Digest> {
+        self.artifacts.digest_of_code(path)
+    }
+
+    /// Compiled files that requests could not load. For one listener.
+    pub(crate) fn lost(&self) -> UnboundedReceiver<PathBuf> {
+        self.sandbox.lost()
     }
 
     pub(crate) async fn stop(self: Arc<Self>, replica: ReplicaKey, target: Option<Arc<Target>>) -> Outcome {

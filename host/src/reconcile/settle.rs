@@ -1,6 +1,7 @@
 //! What an operation's outcome changes, and what people are told of it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use jiff::Timestamp;
 use skiff_api::Digest;
@@ -33,26 +34,55 @@ impl Reconciler {
                 self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", chain(&error), is_final);
             }
             Outcome::Started(replica, Ok(target)) => {
+                self.dirty.replica(replica.clone());
                 let Some(running) = self.observed.running.get_mut(&replica) else { return };
                 running.stage = RunningStage::Ready;
                 self.observed.failed.remove(&replica);
                 // No longer desired: the plan stops it, and its log is all that is left to close.
                 if let Some(assignment) = self.desired.items.get(&replica) {
                     self.targets.insert(replica.clone(), (assignment.service_key(), target));
-                    self.rerouted = true;
+                    self.routing.changed();
                     self.outbox.event(replica, EventType::Normal, "Started", "answers requests".to_owned());
                 }
             }
             Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
             Outcome::Stopped(replica) => {
                 self.observed.running.remove(&replica);
+                self.dirty.replica(replica);
+            }
+            Outcome::Discarded(digest, stage) => {
+                self.code(&digest).stage = stage;
+                // They are started again, which is soon done: what a request has begun goes on in the old ones.
+                let users: Vec<ReplicaKey> = self.users.of(&digest).cloned().collect();
+                for replica in users {
+                    if self.observed.running.get(&replica).is_some_and(|running| running.stage == RunningStage::Ready) {
+                        self.observed.running.remove(&replica);
+                        self.targets.remove(&replica);
+                        self.routing.changed();
+                    }
+                    self.dirty.replica(replica);
+                }
             }
             Outcome::Collected(gone) => {
+                self.collecting = false;
                 for digest in gone {
                     self.observed.code.remove(&digest);
+                    self.dirty.replicas(self.users.of(&digest).cloned());
                 }
             }
         }
+    }
+
+    /// A request needed compiled code that could not be loaded.
+    pub(super) fn lose(&mut self, path: &Path) {
+        let Some(digest) = self.tools.digest_of_code(path) else { return };
+        let users: Vec<ReplicaKey> = self.users.of(&digest).cloned().collect();
+        for replica in users {
+            let message = format!("the compiled code of {} could not be loaded; it is made again", name(&digest));
+            self.outbox.event(replica, EventType::Warning, "CodeLost", message);
+        }
+        let action = Action::Compile(digest.clone());
+        self.spawn(action, self.tools.clone().discard(digest));
     }
 
     /// An operation that never told its outcome.
@@ -71,6 +101,7 @@ impl Reconciler {
             }
             Action::Stop(replica) => {
                 self.observed.running.remove(&replica);
+                self.dirty.replica(replica);
             }
         }
     }
@@ -79,6 +110,7 @@ impl Reconciler {
         let code = self.code(digest);
         code.stage = stage;
         code.failure = None;
+        self.dirty.replicas(self.users.of(digest).cloned());
     }
 
     fn code_failed(
@@ -94,6 +126,7 @@ impl Reconciler {
         code.stage = stage;
         let failure = Failure::after(code.failure.as_ref(), reason, message, Timestamp::now());
         code.failure = Some(if is_final { failure.for_good() } else { failure });
+        self.dirty.replicas(self.users.of(digest).cloned());
     }
 
     fn start_failed(&mut self, replica: ReplicaKey, error: &StartError) {
@@ -102,12 +135,14 @@ impl Reconciler {
             self.desired.items.get(&replica).and_then(|assignment| assignment.template.image.digest()).cloned();
         if let (StartError::Load(stage, _), Some(digest)) = (error, digest) {
             self.code(&digest).stage = *stage;
+            self.dirty.replicas(self.users.of(&digest).cloned());
         }
         self.replica_failed(replica, chain(error), error.is_final());
     }
 
     fn replica_failed(&mut self, replica: ReplicaKey, message: String, is_final: bool) {
         self.outbox.event(replica.clone(), EventType::Warning, "StartFailed", message.clone());
+        self.dirty.replica(replica.clone());
         let failure = Failure::after(self.observed.failed.get(&replica), "StartFailed", message, Timestamp::now());
         self.observed.failed.insert(replica, if is_final { failure.for_good() } else { failure });
     }
@@ -115,10 +150,8 @@ impl Reconciler {
     /// One event for each service that waits for the code: its replicas share the news.
     fn tell(&mut self, digest: &Digest, event_type: EventType, reason: &str, message: &str) {
         let mut told = BTreeSet::new();
-        let waiting = self.desired.items.iter().filter(|(key, assignment)| {
-            assignment.template.image.digest() == Some(digest) && !self.observed.running.contains_key(key)
-        });
-        for (replica, assignment) in waiting {
+        for replica in self.users.of(digest).filter(|key| !self.observed.running.contains_key(key)) {
+            let Some(assignment) = self.desired.items.get(replica) else { continue };
             if told.insert(assignment.service_key()) {
                 self.outbox.event(replica.clone(), event_type, reason, message.to_owned());
             }

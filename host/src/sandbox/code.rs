@@ -1,44 +1,79 @@
 #![expect(unsafe_code, reason = "compiled code is mapped from a file and trusted as native code")]
-//! Compiled code, mapped from the file that [`crate::compile`] wrote.
+//! Compiled code, mapped from the file that [`crate::compile`] wrote, when it is needed and as long as there is room.
 //!
-//! Mapping native code trusts the file with everything. It is trusted because this node's own compiling process made it
-//! from a validated component, because it lies in a folder that only this node writes, and because a file is never
-//! changed in place: a new one replaces it by a rename. What that leaves is damage (a torn write after a power cut, a
-//! worn card), which the checksum at the file's end finds.
+//! ```text
+//!  Code (one for each file) ── first request ──> Loaded: mapped and linked ── the shelf needs room ──> not loaded
+//!                                  ^  one load at a time, others wait for it              |
+//!                                  '------------------ next request ----------------------'
+//! ```
+//! A hit costs a request two loads and one count on what the component's replicas share anyway. What is loaded, and what
+//! has to go, is [`super::shelf`]'s affair; what a request holds stays until that request has ended.
 //!
-//! Checking it means reading the whole file, which for a large one costs more than mapping it does. So the checksum is
-//! verified the first time that this process sees a file, and not again as long as it is the same file by device, inode,
-//! size and times. The same file is mapped once, however many replicas run it.
+//! **Trust.** Mapping native code trusts the file with everything. It is trusted because this node's own compiling process
+//! made it from a validated component, because it lies in a folder that only this node writes, and because a file is
+//! never changed in place: a new one replaces it by a rename. What that leaves is damage, which the checksum at the
+//! file's end finds: a worn card, or a disk that lied about a sync. The file was synced before it got its name, so a power
+//! cut alone leaves no torn one; but a mark on the same disk that says "verified" would be as old as the damage. So the
+//! whole file is read once by each process, when it is first needed, and not again as long as it is the same file by
+//! device, inode, size and times.
+//!
+//! **Blocking.** A small file, or one that was checked before, is mapped by the request itself: that takes some hundred
+//! microseconds, less than handing it to another thread and back. A large one is read on a blocking thread.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use arc_swap::ArcSwapOption;
+use tokio::sync::mpsc;
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::compile::{CheckError, check};
-use crate::sandbox::LoadError;
+use crate::sandbox::shelf::{Charge, Room, Shelf};
+use crate::sandbox::state::State;
+use crate::sandbox::{LoadError, PrepareError, linker};
 
-/// A component's compiled code, mapped. Cheap to clone; the mapping ends with the last clone.
+/// A file up to this size is checked by the request that needs it: hashing it takes a fraction of a millisecond.
+const INLINE_BYTES_MAX: u64 = 512 << 10;
+
+/// A component's compiled code, loaded or not. Cheap to clone; what is loaded goes with the last clone.
 #[derive(Clone)]
-pub struct Code(Arc<Component>);
+pub struct Code(Arc<Entry>);
 
-impl Code {
-    pub(super) fn component(&self) -> &Component {
-        &self.0
-    }
+/// Code that is mapped and linked. Whoever holds it keeps it mapped.
+pub(super) struct Loaded {
+    pub(super) pre: ProxyPre<State>,
+    _charge: Charge,
 }
 
-/// The files that were loaded.
-#[derive(Default)]
-pub(super) struct Codes(Mutex<HashMap<PathBuf, Loaded>>);
+/// The components that this process knows.
+pub(super) struct Codes(Arc<Shared>);
 
-struct Loaded {
-    identity: Identity,
-    component: Weak<Component>,
+struct Shared {
+    engine: Engine,
+    linker: Linker<State>,
+    known: Mutex<HashMap<PathBuf, Weak<Entry>>>,
+    shelf: Shelf<Entry>,
+    lost: OnceLock<mpsc::UnboundedSender<PathBuf>>,
+}
+
+pub(super) struct Entry {
+    shared: Arc<Shared>,
+    path: Box<Path>,
+    loaded: ArcSwapOption<Loaded>,
+    /// Since the shelf looked last.
+    used: AtomicBool,
+    /// It could not be loaded, and whoever can mend that was told.
+    lost: AtomicBool,
+    /// The file as it was checked. Held while it is mapped.
+    checked: Mutex<Option<Identity>>,
+    /// Who waits for the mapping, without a thread.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Tells one file from another, also under the same path.
@@ -65,35 +100,180 @@ impl Identity {
 }
 
 impl Codes {
-    /// Maps a file, or returns the mapping that exists. Blocks while it reads a file that is new to it.
-    pub(super) fn load(&self, engine: &Engine, path: &Path) -> Result<Code, LoadError> {
+    pub(super) fn new(engine: Engine, linker: Linker<State>, room: Room) -> Self {
+        let (known, lost) = (Mutex::default(), OnceLock::new());
+        Self(Arc::new(Shared { engine, linker, known, shelf: Shelf::new(room), lost }))
+    }
+
+    /// The code in a file, without looking at the file.
+    pub(super) fn known(&self, path: &Path) -> Code {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = known.get(path).and_then(Weak::upgrade) {
+            return Code(entry);
+        }
+        let entry = Arc::new(Entry {
+            shared: self.0.clone(),
+            path: path.into(),
+            loaded: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            checked: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        });
+        known.insert(path.to_owned(), Arc::downgrade(&entry));
+        Code(entry)
+    }
+
+    /// The code in a file that is sound. Blocks while it reads a file that is new.
+    pub(super) fn load(&self, path: &Path) -> Result<Code, LoadError> {
+        let code = self.known(path);
+        let mut checked = code.0.checked();
+        let before = *checked;
+        if Some(code.0.check(&mut checked)?) != before {
+            // What is mapped, if anything is, was another file.
+            code.0.loaded.store(None);
+        }
+        drop(checked);
+        Ok(code)
+    }
+
+    /// Tells of files that a request needed and that could not be loaded, each once until it can be again. Only the first
+    /// caller is told.
+    pub(super) fn lost(&self) -> mpsc::UnboundedReceiver<PathBuf> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // Where somebody is told already, this receiver finds its channel closed.
+        let _ = self.0.lost.set(sender);
+        receiver
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf<Entry> {
+        &self.0.shelf
+    }
+}
+
+impl Code {
+    /// The code, if it is loaded: the way of almost every request.
+    pub(super) fn resident(&self) -> Option<Arc<Loaded>> {
+        let loaded = self.0.loaded.load_full()?;
+        // Written only where it changes: all cores read it.
+        if !self.0.used.load(Ordering::Relaxed) {
+            self.0.used.store(true, Ordering::Relaxed);
+        }
+        Some(loaded)
+    }
+
+    /// The code, loaded and linked.
+    pub(super) async fn linked(&self) -> Result<Arc<Loaded>, PrepareError> {
+        if let Some(loaded) = self.resident() {
+            return Ok(loaded);
+        }
+        let _turn = self.0.turn.lock().await;
+        if let Some(loaded) = self.resident() {
+            return Ok(loaded);
+        }
+        self.0.used.store(true, Ordering::Relaxed);
+        let loaded = match self.0.is_quick() {
+            true => self.0.map(),
+            false => {
+                let entry = self.0.clone();
+                let mapped = tokio::task::spawn_blocking(move || entry.map()).await;
+                mapped.unwrap_or_else(|e| Err(LoadError::thread(&self.0.path, e).into()))
+            }
+        };
+        if loaded.is_err() {
+            self.0.tell_lost();
+        } else {
+            self.0.lost.store(false, Ordering::Relaxed);
+        }
+        loaded
+    }
+}
+
+impl Entry {
+    /// Whether mapping takes less than a change of threads.
+    fn is_quick(&self) -> bool {
+        let checked = self.checked.try_lock().is_ok_and(|checked| checked.is_some());
+        checked || std::fs::metadata(&self.path).map_or(true, |meta| meta.len() <= INLINE_BYTES_MAX)
+    }
+
+    fn map(&self) -> Result<Arc<Loaded>, PrepareError> {
+        let mut checked = self.checked();
+        if let Some(loaded) = self.loaded.load_full() {
+            return Ok(loaded);
+        }
+        let identity = self.check(&mut checked)?;
+        let charge = self.shared.shelf.make_room(identity.bytes);
+        // SAFETY: the file was written by this node's compiling process: its checksum was verified, now or when this very
+        // file was first loaded. It lies in a folder that nobody else writes, and files there are replaced by renames,
+        // never written in place or truncated, so the mapping stays as it was checked.
+        let component = unsafe { Component::deserialize_file(&self.shared.engine, &self.path) }
+            .map_err(|source| LoadError::Incompatible { path: self.path.to_path_buf(), source })?;
+        let pre = linker::link(&self.shared.linker, &component)?;
+        let loaded = Arc::new(Loaded { pre, _charge: charge });
+        self.loaded.store(Some(loaded.clone()));
+        drop(checked);
+        if let Some(entry) = self.this() {
+            self.shared.shelf.push(&entry);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads the file if it is not the one that was checked before, and notes that it is sound.
+    fn check(&self, checked: &mut Option<Identity>) -> Result<Identity, LoadError> {
+        let path = &*self.path;
         let unreadable = |source| LoadError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         let identity = Identity::of(&file).map_err(unreadable)?;
-        let known = self.known(path, identity);
-        if let Some(component) = known.as_ref().and_then(Weak::upgrade) {
-            return Ok(Code(component));
-        }
-        if known.is_none() {
+        if *checked != Some(identity) {
             check(&file).map_err(|e| match e {
                 CheckError::Read(source) => unreadable(source),
                 CheckError::Damaged(why) => LoadError::Damaged { path: path.to_owned(), why },
             })?;
+            *checked = Some(identity);
         }
-        // SAFETY: the file was written by this node's compiling process: its checksum was verified, now or when this very
-        // file was first loaded. It lies in a folder that nobody else writes, and files there are replaced by renames,
-        // never written in place or truncated, so the mapping stays as it was checked.
-        let component = unsafe { Component::deserialize_file(engine, path) }
-            .map_err(|source| LoadError::Incompatible { path: path.to_owned(), source })?;
-        let component = Arc::new(component);
-        let loaded = Loaded { identity, component: Arc::downgrade(&component) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), loaded);
-        Ok(Code(component))
+        Ok(identity)
     }
 
-    fn known(&self, path: &Path, identity: Identity) -> Option<Weak<Component>> {
-        let codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        codes.get(path).filter(|loaded| loaded.identity == identity).map(|loaded| loaded.component.clone())
+    fn this(&self) -> Option<Arc<Self>> {
+        let known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&*self.path).and_then(Weak::upgrade)
+    }
+
+    fn tell_lost(&self) {
+        if !self.lost.swap(true, Ordering::Relaxed)
+            && let Some(lost) = self.shared.lost.get()
+        {
+            // Nobody mends anything when the node stops.
+            let _ = lost.send(self.path.to_path_buf());
+        }
+    }
+
+    fn checked(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl super::shelf::Book for Entry {
+    fn give_up(&self) -> bool {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let Some(loaded) = self.loaded.load_full() else { return true };
+        // One is the entry's, one is ours: with more of them a request is at work, and would soon be followed by another.
+        let idle = Arc::strong_count(&loaded) <= 2;
+        if idle {
+            self.loaded.store(None);
+        }
+        idle
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(&*self.path).is_some_and(|entry| entry.strong_count() == 0) {
+            known.remove(&*self.path);
+        }
     }
 }
 
@@ -105,21 +285,84 @@ mod tests {
     use crate::compile::Seal;
     use crate::sandbox::base_config;
 
+    /// The smallest component that links.
+    const HANDLER: &str = include_str!("code/handler.wat");
+
+    fn engine() -> Engine {
+        Engine::new(&base_config().unwrap()).unwrap()
+    }
+
+    fn codes(components_max: usize) -> Codes {
+        let engine = engine();
+        let linker = linker::ambient(&engine).unwrap();
+        Codes::new(engine, linker, Room { components_max, bytes_max: u64::MAX })
+    }
+
+    fn write(path: &Path, data: &[u8]) {
+        let mut seal = Seal::default();
+        seal.update(data);
+        std::fs::write(path, [data, &seal.finish()].concat()).unwrap();
+    }
+
     #[test]
     fn a_sound_file_that_is_no_code_of_this_engine_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.cwasm");
-        let engine = Engine::new(&base_config().unwrap()).unwrap();
         // What another version of wasmtime, or the same with another configuration, makes.
         let mut other = base_config().unwrap();
         other.module_version(wasmtime::ModuleVersionStrategy::Custom("47".to_owned())).unwrap();
         let foreign = Engine::new(&other).unwrap().precompile_component(b"(component)").unwrap();
         for data in [b"no code at all".to_vec(), foreign] {
-            let mut seal = Seal::default();
-            seal.update(&data);
-            std::fs::write(&path, [&data[..], &seal.finish()].concat()).unwrap();
-            let error = Codes::default().load(&engine, &path).err().unwrap();
-            assert!(matches!(error, LoadError::Incompatible { .. }), "{error}: {:?}", error.source());
+            write(&path, &data);
+            let error = codes(8).known(&path).0.map().err().unwrap();
+            assert!(
+                matches!(error, PrepareError::Load(LoadError::Incompatible { .. })),
+                "{error}: {:?}",
+                error.source()
+            );
         }
+    }
+
+    #[test]
+    fn what_was_not_used_goes_first_and_what_is_held_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = engine().precompile_component(HANDLER.as_bytes()).unwrap();
+        let codes = codes(3);
+        let known: Vec<Code> = (0..6)
+            .map(|number| {
+                let path = dir.path().join(format!("{number}.cwasm"));
+                write(&path, &code);
+                codes.known(&path)
+            })
+            .collect();
+        let is_loaded = |number: usize| known[number].0.loaded.load().is_some();
+        let map = |number: usize| known[number].0.map().unwrap();
+        let held = map(0);
+        map(1);
+        map(2);
+        known[1].0.used.store(true, Ordering::Relaxed);
+        map(3);
+        assert_eq!([0, 1, 2, 3].map(is_loaded), [true, true, false, true]);
+        // Its second chance is used up.
+        map(4);
+        map(5);
+        assert!(is_loaded(0) && is_loaded(5) && !is_loaded(1), "{:?}", [0, 1, 2, 3, 4, 5].map(is_loaded));
+        drop(held);
+        assert_eq!(codes.shelf().loaded(), 3);
+        drop(known);
+        assert_eq!(codes.shelf().loaded(), 0);
+        assert!(codes.0.known.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_loaded_is_told_once() {
+        let codes = codes(3);
+        let mut lost = codes.lost();
+        let code = codes.known(Path::new("/nowhere/at-all.cwasm"));
+        for _ in 0..3 {
+            assert!(matches!(code.linked().await, Err(PrepareError::Load(LoadError::Read { .. }))));
+        }
+        assert_eq!(lost.try_recv().unwrap(), Path::new("/nowhere/at-all.cwasm"));
+        assert!(lost.try_recv().is_err());
     }
 }

@@ -1,6 +1,9 @@
 //! What can go wrong before a guest gets its first request.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::task::JoinError;
 
 use crate::sandbox::Failure;
 
@@ -12,9 +15,9 @@ pub enum Error {
     #[error("failed to define what guests may import")]
     Linker(#[source] wasmtime::Error),
     #[error("failed to start the thread that interrupts guests")]
-    Ticker(#[source] std::io::Error),
+    Ticker(#[source] io::Error),
     #[error("failed to start the threads for guests that compute")]
-    Lanes(#[source] std::io::Error),
+    Lanes(#[source] io::Error),
 }
 
 /// Why compiled code was not loaded. Compiling the artifact again mends every variant.
@@ -24,7 +27,7 @@ pub enum LoadError {
     Read {
         path: PathBuf,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     #[error("compiled code {} is damaged: {why} (hint: delete the file; it is compiled again)", path.display())]
     Damaged { path: PathBuf, why: &'static str },
@@ -36,9 +39,18 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The thread that was to load it did not come back.
+    pub(super) fn thread(path: &Path, error: JoinError) -> Self {
+        Self::Read { path: path.to_owned(), source: io::Error::other(error) }
+    }
+}
+
 /// Why a component cannot serve requests.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
     #[error(
         "the component imports {}, which this node does not offer (hint: it offers {offered})",
         imports.join(", ")

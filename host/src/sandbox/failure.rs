@@ -36,6 +36,9 @@ pub enum Failure {
     /// Every instance that fits on this node is in use.
     #[error("every instance of this node is in use (hint: try again, or add a node)")]
     PoolFull,
+    /// The compiled code is gone or damaged. It is made again.
+    #[error("the service's compiled code could not be loaded (hint: try again; it is made again)")]
+    CodeUnavailable,
     #[error("the guest returned without a response (hint: it must set its response-outparam)")]
     NoResponse,
     /// The guest answered with one of wasi:http's error codes.
@@ -68,6 +71,7 @@ impl Failure {
             Self::CpuLimit { .. } => "guest-cpu-limit",
             Self::NodeMemory => "node-memory",
             Self::PoolFull => "instances-exhausted",
+            Self::CodeUnavailable => "code-unavailable",
             Self::NoResponse => "guest-no-response",
             Self::GuestError { .. } => "guest-error",
             Self::InvalidResponse { .. } => "guest-invalid-response",
@@ -82,7 +86,7 @@ impl Failure {
         match self {
             Self::Trap { .. } | Self::MemoryLimit { .. } | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::CpuLimit { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::PoolFull | Self::NodeMemory => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PoolFull | Self::NodeMemory | Self::CodeUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -92,12 +96,15 @@ impl Failure {
 
     /// Whether the guest is to blame, rather than the client or the node.
     pub fn is_guests_fault(&self) -> bool {
-        !matches!(self, Self::PoolFull | Self::NodeMemory | Self::BadRequest { .. } | Self::Internal { .. })
+        !matches!(
+            self,
+            Self::PoolFull | Self::NodeMemory | Self::CodeUnavailable | Self::BadRequest { .. } | Self::Internal { .. }
+        )
     }
 
     /// When asking again makes sense: what a `Retry-After` header should say.
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::PoolFull | Self::NodeMemory).then_some(RETRY_AFTER)
+        matches!(self, Self::PoolFull | Self::NodeMemory | Self::CodeUnavailable).then_some(RETRY_AFTER)
     }
 }
 

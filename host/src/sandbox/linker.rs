@@ -6,10 +6,9 @@
 
 use skiff_api::capability;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::sandbox::code::Code;
 use crate::sandbox::state::State;
 use crate::sandbox::{Error, PrepareError};
 
@@ -21,9 +20,8 @@ pub(super) fn ambient(engine: &Engine) -> Result<Linker<State>, Error> {
 }
 
 /// Checks a component against the linker, and links it as far as possible without an instance.
-pub(super) fn link(linker: &Linker<State>, code: &Code) -> Result<ProxyPre<State>, PrepareError> {
+pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<ProxyPre<State>, PrepareError> {
     let engine = linker.engine();
-    let component = code.component();
     let types = component.component_type();
     let imports: Vec<String> = types.imports(engine).map(|(name, _)| name.to_owned()).collect();
     let unknown: Vec<String> =

@@ -2,12 +2,16 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// The machine's sizes, as far as the choice of pools depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) memory_bytes: u64,
     /// Mappings that a process may have.
     pub(super) mappings_max: u64,
+    /// Descriptors that this process may have.
+    pub(super) descriptors_max: u64,
     pub(super) swap: Swap,
 }
 
@@ -32,9 +36,19 @@ impl Machine {
         Self {
             memory_bytes: memory.unwrap_or(MEMORY_DEFAULT).min(cgroup_bytes().unwrap_or(u64::MAX)),
             mappings_max: mappings.unwrap_or(MAPPINGS_DEFAULT),
+            descriptors_max: raise_descriptors(),
             swap: fs::read_to_string("/proc/swaps").map_or(Swap::Unknown, |text| swap(&text)),
         }
     }
+}
+
+/// Takes as many descriptors as this process may have. The lower limit that shells give protects programs that wait with
+/// `select`, of which this is none.
+fn raise_descriptors() -> u64 {
+    let given = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: given.maximum, maximum: given.maximum };
+    let limit = if setrlimit(Resource::Nofile, most).is_ok() { given.maximum } else { given.current };
+    limit.unwrap_or(u64::MAX)
 }
 
 /// The memory limit of this process's control group, in either version's place.

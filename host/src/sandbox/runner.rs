@@ -13,7 +13,7 @@ use skiff_api::resource::Template;
 use skiff_api::wire::Stream;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
@@ -23,7 +23,7 @@ use crate::metrics::Figures;
 use crate::sandbox::account::Account;
 use crate::sandbox::body::{Body, ResponseTo, Settled, settle};
 use crate::sandbox::budget::{Budget, Lease, Share, Short};
-use crate::sandbox::code::Code;
+use crate::sandbox::code::{Code, Loaded};
 use crate::sandbox::conduct::Conduct;
 use crate::sandbox::failure::{Failure, classify};
 use crate::sandbox::guest::{Ended, Guest, Instance, Panicked};
@@ -68,7 +68,7 @@ pub struct Runner(Arc<Inner>);
 pub(super) struct Inner {
     // Idle instances go before what they are made from.
     pub(super) idle: Idle,
-    pre: ProxyPre<State>,
+    code: Code,
     /// Tells replicas apart in the lanes.
     pub(super) number: u64,
     pub(super) ticker: Arc<Ticker>,
@@ -78,20 +78,24 @@ pub(super) struct Inner {
     share: Arc<Share>,
     usage: Arc<Usage>,
     pub(super) options: RunnerOptions,
-    /// Keeps the mapping shared with replicas that come later.
-    _code: Code,
 }
 
 /// What a request is put to.
 enum Start {
-    Fresh(Lease),
+    Fresh(Lease, Arc<Loaded>),
     Reused(Instance),
+}
+
+/// Whether an instance is there.
+enum Made {
+    NotYet(Arc<Loaded>),
+    Already(Proxy),
 }
 
 type Head = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Runner {
-    pub(super) fn new(pre: ProxyPre<State>, code: Code, node: &Node, options: RunnerOptions) -> Self {
+    pub(super) fn new(code: Code, node: &Node, options: RunnerOptions) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let Template { instance, limits, .. } = &*options.template;
         let usage = Arc::new(Usage::default());
@@ -99,7 +103,7 @@ impl Runner {
         let memory_max = limits.memory_or_default(instance).0;
         Self(Arc::new(Inner {
             idle: Idle::new(instance.idle.as_duration()),
-            pre,
+            code,
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             ticker: node.ticker.clone(),
             lanes: node.lanes.clone(),
@@ -108,7 +112,6 @@ impl Runner {
             share: Share::new(node.budget.clone(), usage.clone(), memory_max),
             usage,
             options,
-            _code: code,
         }))
     }
 
@@ -192,12 +195,12 @@ impl Runner {
     }
 
     /// A first instance, that shows whether the component starts at all, and what memory it takes.
-    pub(super) async fn try_start(&self) -> Result<(), Failure> {
+    pub(super) async fn try_start(&self, loaded: Arc<Loaded>) -> Result<(), Failure> {
         let inner = self.0.clone();
         let lease = inner.share.lease().map_err(|short| inner.short(short))?;
-        let (meter, mut store) = inner.fresh(lease);
+        let (meter, mut store) = inner.fresh(lease, &loaded);
         let work = async move {
-            match inner.pre().instantiate_async(&mut store).await {
+            match loaded.pre.instantiate_async(&mut store).await {
                 Ok(proxy) => Ended::Done(Instance { store, proxy, left: 0 }),
                 Err(error) => Ended::Failed(store, error),
             }
@@ -212,16 +215,16 @@ impl Runner {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let inner = self.0.clone();
-        let (meter, mut store, proxy, left) = match start {
-            Start::Fresh(lease) => {
-                let (meter, store) = inner.fresh(lease);
-                (meter, store, None, inner.requests())
+        let (meter, mut store, made, left) = match start {
+            Start::Fresh(lease, loaded) => {
+                let (meter, store) = inner.fresh(lease, &loaded);
+                (meter, store, Made::NotYet(loaded), inner.requests())
             }
             Start::Reused(Instance { mut store, proxy, left }) => {
                 let meter = Arc::new(Meter::new(inner.account.clone()));
                 store.data_mut().begin(meter.clone());
                 inner.usage.add_reused();
-                (meter, store, Some(proxy), left)
+                (meter, store, Made::Already(proxy), left)
             }
         };
         let scheme = match request.uri().scheme_str() {
@@ -236,9 +239,9 @@ impl Runner {
             .map_err(|e| Failure::BadRequest { why: format!("{e:#}") })?;
         let outparam = http.new_response_outparam(head).map_err(|e| Failure::Internal { message: format!("{e:#}") })?;
         let work = async move {
-            let proxy = match proxy {
-                Some(proxy) => proxy,
-                None => match inner.pre().instantiate_async(&mut store).await {
+            let proxy = match made {
+                Made::Already(proxy) => proxy,
+                Made::NotYet(loaded) => match loaded.pre.instantiate_async(&mut store).await {
                     Ok(proxy) => proxy,
                     Err(error) => return Ended::Failed(store, error),
                 },
@@ -283,10 +286,6 @@ impl Runner {
 
 impl Inner {
     /// What instances are made from.
-    fn pre(&self) -> &ProxyPre<State> {
-        &self.pre
-    }
-
     /// An instance that waits, or memory for another.
     async fn start(&self) -> Result<Start, Failure> {
         loop {
@@ -294,7 +293,7 @@ impl Inner {
                 return Ok(Start::Reused(instance));
             }
             match self.share.lease() {
-                Ok(lease) => return Ok(Start::Fresh(lease)),
+                Ok(lease) => return Ok(Start::Fresh(lease, self.loaded().await?)),
                 // What has ended, and is not wiped yet, has memory for it.
                 Err(_) if self.lanes.help() => {}
                 Err(Short::Node) => return Err(self.short(Short::Node)),
@@ -303,10 +302,21 @@ impl Inner {
         }
     }
 
-    fn fresh(&self, lease: Lease) -> (Arc<Meter>, Store<State>) {
+    /// The replica's code. The first request in a while pays for the mapping.
+    async fn loaded(&self) -> Result<Arc<Loaded>, Failure> {
+        if let Some(loaded) = self.code.resident() {
+            return Ok(loaded);
+        }
+        self.code.linked().await.map_err(|error| {
+            tracing::error!(%error, "a request needed code that cannot be loaded");
+            Failure::CodeUnavailable
+        })
+    }
+
+    fn fresh(&self, lease: Lease, loaded: &Arc<Loaded>) -> (Arc<Meter>, Store<State>) {
         self.usage.add_started();
         let meter = Arc::new(Meter::new(self.account.clone()));
-        let store = state::store(self.pre().engine(), self, meter.clone(), lease);
+        let store = state::store(loaded, self, meter.clone(), lease);
         (meter, store)
     }
 

@@ -1,18 +1,18 @@
 //! The sandbox of a node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skiff_api::quantity::Bytes;
 use skiff_api::resource::EngineReport;
-use wasmtime::Engine;
-use wasmtime::component::Linker;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::sandbox::budget::Budget;
 use crate::sandbox::code::{Code, Codes};
 use crate::sandbox::lane::Lanes;
+use crate::sandbox::machine::Machine;
 use crate::sandbox::runner::Node;
-use crate::sandbox::state::State;
+use crate::sandbox::shelf::Room;
 use crate::sandbox::ticker::Ticker;
 use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engine, linker};
 
@@ -31,6 +31,16 @@ impl Default for SandboxOptions {
     }
 }
 
+/// How much code is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeFigures {
+    pub components: usize,
+    /// What they are charged, which is an estimate.
+    pub bytes: u64,
+    pub loads: u64,
+    pub evictions: u64,
+}
+
 /// Runs guests. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
@@ -38,8 +48,6 @@ pub struct Sandbox(Arc<Inner>);
 pub(super) struct Inner {
     // The ticker stops before the engine goes.
     node: Node,
-    engine: Engine,
-    linker: Linker<State>,
     codes: Codes,
     report: EngineReport,
 }
@@ -52,8 +60,11 @@ impl Sandbox {
         let ticker = Arc::new(Ticker::start(&built.engine).map_err(Error::Ticker)?);
         let lanes = Arc::new(Lanes::start().map_err(Error::Lanes)?);
         let node = Node { ticker, lanes, budget: Budget::new(built.memory_bytes) };
-        let codes = Codes::default();
-        Ok(Self(Arc::new(Inner { node, engine: built.engine, linker, codes, report: built.report })))
+        let (machine, mut report) = (Machine::probe(), built.report);
+        let room = Room::on(&machine);
+        report.choices.insert("loaded-code".to_owned(), room.describe(&machine));
+        let codes = Codes::new(built.engine, linker, room);
+        Ok(Self(Arc::new(Inner { node, codes, report })))
     }
 
     /// What was chosen for this machine, and why.
@@ -61,17 +72,39 @@ impl Sandbox {
         self.0.report.clone()
     }
 
-    /// Maps compiled code. Replicas of one file share it. Blocks while it checks a file that it has not seen before.
+    /// Compiled code whose file is sound. Replicas of one file share it. Blocks while it reads a file that is new.
     pub fn load(&self, path: &Path) -> Result<Code, LoadError> {
-        self.0.codes.load(&self.0.engine, path)
+        self.0.codes.load(path)
+    }
+
+    /// Compiled code that is loaded when the first request comes, or when it is prepared. Does not look at the file.
+    pub fn known(&self, path: &Path) -> Code {
+        self.0.codes.known(path)
     }
 
     /// Checks that a component fits what this node offers and that an instance of it starts within its limits.
     pub async fn prepare(&self, code: &Code, options: RunnerOptions) -> Result<Runner, PrepareError> {
-        let pre = linker::link(&self.0.linker, code)?;
-        let runner = Runner::new(pre, code.clone(), &self.0.node, options);
-        runner.try_start().await.map_err(PrepareError::Start)?;
+        let loaded = code.linked().await?;
+        let runner = self.runner(code, options);
+        runner.try_start(loaded).await.map_err(PrepareError::Start)?;
         Ok(runner)
+    }
+
+    /// The same for a component that was prepared before, with the same options: nothing is loaded or started.
+    pub fn runner(&self, code: &Code, options: RunnerOptions) -> Runner {
+        Runner::new(code.clone(), &self.0.node, options)
+    }
+
+    /// Tells of compiled files that a request needed and that could not be loaded. Only the first caller is told.
+    pub(crate) fn lost(&self) -> UnboundedReceiver<PathBuf> {
+        self.0.codes.lost()
+    }
+
+    /// What is loaded.
+    pub fn loaded(&self) -> CodeFigures {
+        let shelf = self.0.codes.shelf();
+        let (loads, evictions) = shelf.counts();
+        CodeFigures { components: shelf.loaded(), bytes: shelf.bytes(), loads, evictions }
     }
 
     /// How often the clock that interrupts guests has ticked. It stands still while nothing runs.

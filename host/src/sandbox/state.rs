@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Request, Response};
 use skiff_api::wire::Stream;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
@@ -15,6 +15,7 @@ use wasmtime_wasi_http::{
 
 use crate::logs::Sink;
 use crate::sandbox::budget::Lease;
+use crate::sandbox::code::Loaded;
 use crate::sandbox::failure::{Blame, CpuExhausted, Stopped};
 use crate::sandbox::limits::{self, Memory};
 use crate::sandbox::meter::{Meter, Verdict};
@@ -43,10 +44,12 @@ pub(super) struct State {
     logs: Sink,
     /// What the first request left.
     objects: Option<usize>,
+    /// What an instance runs is not evicted under it.
+    _code: Arc<Loaded>,
 }
 
 /// A store for one instance, with every limit set.
-pub(super) fn store(engine: &Engine, runner: &Inner, meter: Arc<Meter>, lease: Lease) -> Store<State> {
+pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease: Lease) -> Store<State> {
     let options = &runner.options;
     let logs = options.logs.for_request();
     let mut table = ResourceTable::new();
@@ -64,8 +67,9 @@ pub(super) fn store(engine: &Engine, runner: &Inner, meter: Arc<Meter>, lease: L
         cpu_max: options.cpu,
         logs,
         objects: None,
+        _code: code.clone(),
     };
-    let mut store = Store::new(engine, state);
+    let mut store = Store::new(code.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(limits::COMPONENT_HANDLES_MAX);

@@ -68,11 +68,41 @@ async fn a_damaged_compiled_file_is_made_again() {
     let (node, control) = world.serving("hello", |_| {}).await;
     drop((node, control));
     let compiled = std::fs::read_dir(world.data().join("compiled")).unwrap().next().unwrap().unwrap().path();
-    let file = std::fs::read_dir(compiled).unwrap().next().unwrap().unwrap().path();
+    let files = std::fs::read_dir(compiled).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "cwasm")).unwrap();
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     let node = world.node().await;
     let mut control = Control::of(&node).await;
     control.until_ready("app-1-a").await;
+    // It was proven before, so it is the first request that finds it out.
+    let web = Web::h1(node.gateway_addr());
+    let answer = web.get("/").await;
+    assert_eq!(answer.headers.get("x-skiff-error").unwrap(), "code-unavailable", "{}", answer.body);
+    control.until(|control| control.events.iter().any(|event| event.reason == "CodeLost")).await;
+    let made_again = async {
+        while web.get("/").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), made_again).await.unwrap();
+    control.until_ready("app-1-a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_started_before_is_ready_after_a_restart_without_being_loaded() {
+    let world = World::new().await;
+    let (node, control) = world.serving("hello", |_| {}).await;
+    drop((node, control));
+    let mappings = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let data = world.data();
+        maps.lines().filter(|line| line.contains(data.to_str().unwrap()) && line.ends_with(".cwasm")).count()
+    };
+    let node = world.node().await;
+    let control = Control::of(&node).await;
+    assert_eq!(control.phase("app-1-a"), Some(skiff_api::resource::Phase::Ready));
+    assert_eq!(mappings(), 0);
     assert_eq!(Web::h1(node.gateway_addr()).get("/").await.status, 200);
+    assert!(mappings() > 0);
 }

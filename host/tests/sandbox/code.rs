@@ -7,7 +7,7 @@ use skiff_host::compile::Limits;
 use skiff_host::sandbox::LoadError;
 use tempfile::TempDir;
 
-use crate::support::{compiler, guest, sandbox};
+use crate::support::{Setup, compiler, guest, sandbox};
 
 async fn compiled() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -60,12 +60,37 @@ async fn a_file_is_mapped_once_and_unmapped_when_nobody_uses_it() {
         maps.lines().filter(|line| line.ends_with(name)).count()
     };
     let sandbox = sandbox();
-    let one = sandbox.load(&path).unwrap();
+    let code = sandbox.load(&path).unwrap();
+    assert_eq!(mappings(), 0, "nobody needs it yet");
+    let one = Setup::default().prepare(&sandbox, &code).await.unwrap();
     let mapped = mappings();
     assert!(mapped > 0);
-    let two = sandbox.load(&path).unwrap();
-    assert_eq!(mappings(), mapped);
-    drop((one, two));
-    assert_eq!(mappings(), 0);
-    sandbox.load(&path).unwrap();
+    let two = Setup::default().prepare(&sandbox, &sandbox.known(&path)).await.unwrap();
+    assert_eq!((mappings(), sandbox.loaded().components), (mapped, 1));
+    drop((code, one, two));
+    assert_eq!((mappings(), sandbox.loaded().components), (0, 0));
+}
+
+#[tokio::test]
+async fn a_replica_that_was_proven_before_loads_with_its_first_request() {
+    let (_dir, path) = compiled().await;
+    let sandbox = sandbox();
+    let replica = Setup::default().unproven(&sandbox, &sandbox.known(&path));
+    assert_eq!(sandbox.loaded().components, 0);
+    // All at once, and it is loaded once.
+    let answers = futures_util::future::join_all((0..20).map(|_| replica.get("/"))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().0 == 200));
+    assert_eq!((sandbox.loaded().components, sandbox.loaded().loads), (1, 1));
+}
+
+#[tokio::test]
+async fn code_that_is_gone_costs_a_request_and_says_so() {
+    let (_dir, path) = compiled().await;
+    let sandbox = sandbox();
+    let replica = Setup::default().unproven(&sandbox, &sandbox.known(&path));
+    let sound = fs::read(&path).unwrap();
+    replace(&path, &sound[..sound.len() / 2]);
+    assert_eq!(replica.failure("/").await.code(), "code-unavailable");
+    replace(&path, &sound);
+    assert_eq!(replica.get("/").await.unwrap().0, 200);
 }

@@ -101,10 +101,21 @@ pub(crate) struct Replica {
 
 impl Setup {
     pub(crate) async fn prepare(self, sandbox: &Sandbox, code: &Code) -> Result<Replica, PrepareError> {
+        let (options, journal) = self.options();
+        Ok(Replica { runner: sandbox.prepare(code, options).await?, journal })
+    }
+
+    /// A replica that nobody has started before.
+    pub(crate) fn unproven(self, sandbox: &Sandbox, code: &Code) -> Replica {
+        let (options, journal) = self.options();
+        Replica { runner: sandbox.runner(code, options), journal }
+    }
+
+    fn options(&self) -> (RunnerOptions, Arc<Journal>) {
         let journal = Journal::in_memory();
         let mut options = RunnerOptions::new(Arc::new(self.template()), Sink::new(journal.clone()));
         options.cpu = self.cpu;
-        Ok(Replica { runner: sandbox.prepare(code, options).await?, journal })
+        (options, journal)
     }
 
     fn template(&self) -> Template {

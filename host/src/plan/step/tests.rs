@@ -67,6 +67,26 @@ fn what_is_not_wanted_stops_and_a_namesake_is_replaced() {
 }
 
 #[test]
+fn plans_for_parts_are_the_plan_for_the_whole() {
+    let desired = BTreeMap::from([on("a", 1), on("b", 1), on("c", 2), on("d", 3), assignment("e", "cart:1")]);
+    let mut observed = Observed::default();
+    observed.code.insert(digest(2), Code { stage: CodeStage::Compiled, failure: None });
+    for (name, uid, stage) in [("d", "0", RunningStage::Ready), ("x", "1", RunningStage::Stopping)] {
+        observed.running.insert(key(name), Running { uid: Uid::new(uid), stage });
+    }
+    let whole = plan(&desired, &observed, NOW);
+    let mut parts = Plan::default();
+    for names in [&["a", "b"][..], &["c", "x"], &["d", "nobody"], &["e"]] {
+        let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+        let part = plan_for(&desired, &observed, &keys, NOW);
+        parts.actions.extend(part.actions);
+        parts.report.extend(part.report);
+    }
+    parts.actions.sort();
+    assert_eq!(parts, whole);
+}
+
+#[test]
 fn what_cannot_run_is_refused_with_a_reason() {
     let mut desired = BTreeMap::from([
         assignment("a", "cart:1"),

@@ -1,0 +1,80 @@
+//! When the gateway's table is made anew.
+//!
+//! A table is made whole, which takes some milliseconds with ten thousand services. So a burst of changes must not make it
+//! once for each: after one was made, the next waits for a multiple of the time that it took. That is nothing on a small
+//! node, and on a large one bounds what routing takes to a share of one core. What stops waits with it, because it may
+//! close only when nobody is sent there any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_api::id::{ReplicaKey, ServiceKey};
+use tokio::time::Instant;
+
+use super::actor::Reconciler;
+use crate::gateway::{Backend, Table, Target};
+use crate::plan::Action;
+
+/// Of one core's time, making tables may take one part in this many.
+const SHARE: u32 = 5;
+
+/// What the table has yet to be told.
+#[derive(Debug, Default)]
+pub(super) struct Routing {
+    is_stale: bool,
+    not_before: Option<Instant>,
+    /// Replicas that stop, once no request is sent there.
+    closing: Vec<(ReplicaKey, Option<Arc<Target>>)>,
+}
+
+impl Routing {
+    pub(super) fn changed(&mut self) {
+        self.is_stale = true;
+    }
+
+    pub(super) fn close(&mut self, replica: ReplicaKey, target: Option<Arc<Target>>) {
+        self.is_stale = true;
+        self.closing.push((replica, target));
+    }
+
+    /// When the next table is due, if one is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.is_stale.then(|| self.not_before.unwrap_or_else(Instant::now))
+    }
+}
+
+impl Reconciler {
+    /// Makes a new table if it is time for one, and begins to stop what is not in it any more.
+    pub(super) fn route(&mut self) {
+        let started = Instant::now();
+        if self.routing.due().is_none_or(|due| due > started) {
+            return;
+        }
+        self.gateway.route(self.table());
+        let took = started.elapsed();
+        self.routing.is_stale = false;
+        self.routing.not_before = Some(Instant::now() + took.saturating_mul(SHARE - 1).min(Duration::from_secs(1)));
+        for (replica, target) in std::mem::take(&mut self.routing.closing) {
+            let action = Action::Stop(replica.clone());
+            self.spawn(action, self.tools.clone().stop(replica, target));
+        }
+    }
+
+    /// Every service that has routes is in the table: one without replicas here is told apart from one that nobody knows.
+    fn table(&self) -> Table<Arc<Backend>> {
+        let mut ready: BTreeMap<&ServiceKey, Vec<Arc<Target>>> = BTreeMap::new();
+        for (service, target) in self.targets.values() {
+            ready.entry(service).or_default().push(target.clone());
+        }
+        let mut table = Table::default();
+        for (service, routes) in &self.routes.items {
+            let targets = ready.remove(service).unwrap_or_default();
+            let backend = Arc::new(Backend::new(service.clone(), targets));
+            for route in &routes.routes {
+                table.insert(route, backend.clone());
+            }
+        }
+        table
+    }
+}
