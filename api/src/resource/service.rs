@@ -25,7 +25,7 @@ pub struct ServiceSpec {
     pub replicas: u32,
     #[serde(default)]
     pub http: Http,
-    /// What placement reserves on a node for each replica. Default 2Mi and 5m.
+    /// What placement reserves on a node for each replica. Default 1Mi and no CPU.
     #[serde(default = "Resources::small")]
     pub resources: Resources,
     /// What the sandboxes of one replica may use together.

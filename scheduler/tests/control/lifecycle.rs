@@ -160,12 +160,12 @@ async fn what_fits_nowhere_says_so_and_is_placed_when_a_node_comes() {
     let message = &service.status.condition("Ready").unwrap().message;
     assert!(message.ends_with("there is no node"), "{message}");
     let mut small = hello("small");
-    small.capacity.memory.0 = 1 << 20;
+    small.capacity.memory.0 = 1 << 19;
     let _small = FakeNode::connect(cluster.control.connect_node(), small, View::default(), ready()).await;
     cluster
         .service("hello", "a better refusal", |service| {
             let message = &service.status.condition("Ready").unwrap().message;
-            message.ends_with("0/1 nodes fit: 1 lacks 2Mi of memory (free: 1Mi)")
+            message.ends_with("0/1 nodes fit: 1 lacks 1Mi of memory (free: 512Ki)")
         })
         .await;
     let _large = FakeNode::connect(cluster.control.connect_node(), hello("n"), View::default(), ready()).await;
