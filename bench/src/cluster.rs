@@ -29,23 +29,39 @@ impl Cluster {
     /// Starts one and returns when it is ready.
     pub(crate) fn start(subject: &Subject) -> Result<Self> {
         let folder = tempfile::tempdir().context("failed to make a folder for the cluster")?;
-        let log = File::create(folder.path().join("log")).context("failed to make the cluster's log")?;
-        let mut command = skiff(&subject.skiff, folder.path());
-        command.args(["up", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--data"]);
-        command.arg(folder.path().join("data")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let process = command.spawn().with_context(|| format!("failed to start {}", subject.skiff.display()))?;
+        let process = spawn(subject, &folder)?;
         let mut cluster =
             Self { subject: subject.clone(), folder, process, gateway: String::new(), api: String::new() };
-        let output = cluster.process.stdout.take().context("failed to read the cluster's output")?;
+        cluster.wait()?;
+        Ok(cluster)
+    }
+
+    /// Stops it in order and starts it again on its folder.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop();
+        self.process = spawn(&self.subject, &self.folder)?;
+        self.wait()
+    }
+
+    /// Waits until it is ready.
+    fn wait(&mut self) -> Result<()> {
+        let output = self.process.stdout.take().context("failed to read the cluster's output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).context("failed to read the cluster's output")?;
         let addresses =
             line.trim_end().strip_prefix("ready api=http://").and_then(|rest| rest.split_once(" gateway=http://"));
         let Some((api, gateway)) = addresses else {
-            bail!("the cluster did not become ready; its log:\n{}", cluster.log());
+            bail!("the cluster did not become ready; its log:\n{}", self.log());
         };
-        (cluster.api, cluster.gateway) = (api.to_owned(), gateway.to_owned());
-        Ok(cluster)
+        (self.api, self.gateway) = (api.to_owned(), gateway.to_owned());
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        // It may have ended by itself, which is what the benchmark then failed with.
+        if kill_process(Pid::from_child(&self.process), Signal::TERM).is_ok() {
+            let _ = self.process.wait();
+        }
     }
 
     /// Pushes the hello example and applies its manifest as it is, which takes every path of the gateway.
@@ -66,6 +82,20 @@ impl Cluster {
         let file = self.folder.path().join("manifest.yaml");
         fs::write(&file, manifest).context("failed to write a manifest")?;
         self.run(&["apply", "--wait", "-f", &file.to_string_lossy()])
+    }
+
+    /// Pushes a component under a name.
+    pub(crate) fn push(&self, name: &str, component: &[u8]) -> Result<()> {
+        let file = self.folder.path().join("component.wasm");
+        fs::write(&file, component).context("failed to write a component")?;
+        self.run(&["push", name, &file.to_string_lossy()])
+    }
+
+    /// Applies a manifest and does not wait.
+    pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
+        let file = self.folder.path().join("manifest.yaml");
+        fs::write(&file, manifest).context("failed to write a manifest")?;
+        self.run(&["apply", "-f", &file.to_string_lossy()])
     }
 
     /// The sum of a metric's samples whose labels contain `label`.
@@ -128,11 +158,17 @@ pub(crate) const PROBE_HOST: &str = "probe.default.localhost";
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // It may have ended by itself, which is what the benchmark then failed with.
-        if kill_process(Pid::from_child(&self.process), Signal::TERM).is_ok() {
-            let _ = self.process.wait();
-        }
+        self.stop();
     }
+}
+
+fn spawn(subject: &Subject, folder: &TempDir) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.path().join("log"));
+    let log = log.context("failed to make the cluster's log")?;
+    let mut command = skiff(&subject.skiff, folder.path());
+    command.args(["up", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--data"]);
+    command.arg(folder.path().join("data")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command.spawn().with_context(|| format!("failed to start {}", subject.skiff.display()))
 }
 
 /// A command of this cluster and no other.

@@ -5,6 +5,8 @@
 //! | [`startup`] | from an empty folder to the first answer, and what an idle cluster takes |
 //! | [`throughput`] | requests a second, beside peers |
 //! | [`neighbours`] | what a service's answers suffer from others on the same node |
+//! | [`density`] | many small services on one node: restart, memory, first requests |
+//! | [`tiny`] | the components of those services |
 //! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
 //! | [`peer`] | what Skiff is compared with |
 //! | [`load`] | the load generator: every answer is checked |
@@ -15,6 +17,7 @@
 //! Progress goes to standard error, results to standard output. A missed bar is exit status 1, after the result.
 
 mod cluster;
+mod density;
 mod load;
 mod neighbours;
 mod peer;
@@ -23,6 +26,7 @@ mod report;
 mod startup;
 mod stats;
 mod throughput;
+mod tiny;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +46,8 @@ enum Bench {
     Throughput(throughput::Options),
     /// What a service's answers suffer from others on the same node
     Neighbours(neighbours::Options),
+    /// Many small services on one node: a restart, their memory, and their first requests
+    Density(density::Options),
     /// The native server
     #[command(hide = true)]
     Native,
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Bench::Startup(options) => startup::run(&options),
         Bench::Throughput(options) => throughput::run(&options),
         Bench::Neighbours(options) => neighbours::run(&options),
+        Bench::Density(options) => density::run(&options),
         Bench::Native => peer::serve(),
     };
     match result {

@@ -33,6 +33,8 @@ enum Name {
     Throughput,
     /// What a service's answers suffer from others on the same node
     Neighbours,
+    /// Many small services on one node: a restart, their memory, and their first requests
+    Density,
 }
 
 impl Name {
@@ -41,6 +43,7 @@ impl Name {
             Self::Startup => "startup",
             Self::Throughput => "throughput",
             Self::Neighbours => "neighbours",
+            Self::Density => "density",
         }
     }
 }
