@@ -5,6 +5,7 @@ pub mod capability;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod digest;
+pub mod grant;
 pub mod id;
 pub mod image;
 pub mod manifest;

@@ -15,6 +15,8 @@ pub enum Code {
     Unauthorized,
     /// The token does not allow it, or nobody may write it (403).
     Forbidden,
+    /// The service allows itself more than its namespace grants (403).
+    NotGranted,
     /// There is no such object or path (404).
     NotFound,
     /// The image's tag or digest is not in the registry (404).
@@ -43,10 +45,11 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables in documents and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::NotGranted,
         Self::NotFound,
         Self::ImageNotFound,
         Self::MethodNotAllowed,
@@ -65,7 +68,7 @@ impl Code {
         match self {
             Self::Invalid => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::NotGranted => 403,
             Self::NotFound | Self::ImageNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::AlreadyExists | Self::Conflict | Self::RouteTaken | Self::NamespaceNotEmpty => 409,
@@ -82,6 +85,7 @@ impl Code {
             Self::Invalid => "invalid",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::NotGranted => "not granted",
             Self::NotFound => "not found",
             Self::ImageNotFound => "image not found",
             Self::MethodNotAllowed => "method not allowed",

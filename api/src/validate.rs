@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::grant::{Allow, Grants};
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{InstanceLimits, Metadata, Namespace, RESERVED_NAMESPACES, Route, Service, ServiceSpec};
 
@@ -32,6 +33,8 @@ const PATH_BYTES_MAX: usize = 512;
 const HOST_BYTES_MAX: usize = 253;
 /// All of a service's environment, so that a desired set stays small enough to send.
 const ENV_BYTES_MAX: usize = 64 << 10;
+/// Entries of one list of grants. Each call goes through them, so that many of them would cost every call.
+const GRANTS_MAX: usize = 100;
 
 /// Something that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         let hint = "its internal host names would read as a cloud's metadata service; choose another name";
         faults.push(Fault::new("metadata.name", format!("the namespace {name:?} is reserved"), hint));
     }
+    let Grants { services, http, private } = &namespace.spec.allow;
+    let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
+    faults.extend(too_many_grants(lists));
     faults
 }
 
@@ -125,6 +131,10 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
         faults.push(Fault::new("resources.cpu", format!("{} is more than any machine has", spec.resources.cpu), ""));
     }
     env(&spec.env, &mut faults);
+    let Allow { services, http, private } = &spec.allow;
+    let callers = spec.http.callers.0.as_ref().map_or(0, Vec::len);
+    let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
+    faults.extend(too_many_grants([("http.callers", callers)].into_iter().chain(lists)));
     faults
 }
 
@@ -153,6 +163,13 @@ fn limits(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         let message = format!("{cpu} is not between {LIMIT_CPU_MIN} and {CPU_LIMIT_MAX}");
         faults.push(Fault::new("limits.cpu", message, "leave it out for no limit"));
     }
+}
+
+fn too_many_grants(lists: impl IntoIterator<Item = (&'static str, usize)>) -> impl Iterator<Item = Fault> {
+    lists.into_iter().filter(|(_, entries)| *entries > GRANTS_MAX).map(|(field, entries)| {
+        let message = format!("{entries} entries are more than the {GRANTS_MAX} that a list may have");
+        Fault::new(field, message, "use `*`, `NAMESPACE/*` or `https://*.example.com`")
+    })
 }
 
 fn routes(routes: &[Route], faults: &mut Vec<Fault>) {

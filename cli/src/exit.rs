@@ -126,7 +126,7 @@ impl From<client::Error> for Failure {
 fn problem_exit(problem: &Problem) -> Exit {
     match problem.code {
         Code::Invalid | Code::MethodNotAllowed | Code::TooLarge => Exit::Invalid,
-        Code::Unauthorized | Code::Forbidden => Exit::Unauthorized,
+        Code::Unauthorized | Code::Forbidden | Code::NotGranted => Exit::Unauthorized,
         Code::NotFound | Code::ImageNotFound => Exit::NotFound,
         Code::AlreadyExists | Code::Conflict | Code::RouteTaken | Code::NamespaceNotEmpty => Exit::Conflict,
         Code::Compacted | Code::Unavailable => Exit::Unreachable,

@@ -1,5 +1,9 @@
 //! The `skiff` binary: verbs, output, exit codes.
 
+// Whether a node may be moved between threads is decided by looking through all that it holds, down to the tables of its
+// gateway, its guests and the runtime beneath: more types within types than the default allows.
+#![recursion_limit = "256"]
+
 mod args;
 mod context;
 mod exit;

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod artifact;
+pub mod capabilities;
 mod capacity;
 pub mod compile;
 pub mod gateway;

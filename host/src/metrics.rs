@@ -10,6 +10,11 @@
 //! | `skiff_gateway_connections` | | open client connections |
 //! | `skiff_gateway_handshakes_total` | `outcome` | TLS handshakes |
 //! | `skiff_gateway_access_lines_dropped_total` | | lines of the access log that its disk was too slow for |
+//! | `skiff_outbound_requests_total` | `to` | requests of guests to services and servers |
+//! | `skiff_outbound_refused_total` | `why` | requests of guests that were not let out |
+//! | `skiff_outbound_failed_total` | | requests to servers that got no answer |
+//! | `skiff_outbound_requests_in_flight` | | requests of guests that wait for an answer, or read it |
+//! | `skiff_outbound_connections` | | open connections to servers |
 //! | `skiff_replica_responses_total` | `class` and the replica's | as above, of one replica |
 //! | `skiff_replica_response_seconds` | `le` and the replica's | |
 //! | `skiff_replica_errors_total` | `code` and the replica's | |
@@ -36,10 +41,11 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::Usage;
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 23] = [
+const CODES: [&str; 24] = [
     "bad-host",
     "bad-path",
     "bad-request",
+    "call-depth",
     "code-unavailable",
     "first-byte-timeout",
     "guest-cpu-limit",
@@ -237,6 +243,7 @@ pub(crate) struct Metrics {
     connections: AtomicI64,
     handshakes: [AtomicU64; OUTCOMES.len()],
     access_lines_dropped: AtomicU64,
+    pub(crate) outgoing: Arc<Outgoing>,
     replicas: Mutex<Replicas>,
 }
 
@@ -285,6 +292,7 @@ impl Metrics {
     pub(crate) fn print(&self) -> String {
         let mut text = Text::default();
         self.print_gateway(&mut text);
+        self.outgoing.print(&mut text);
         let replicas: Vec<Arc<Figures>> = {
             let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
             replicas.by_key.values().filter_map(Weak::upgrade).collect()
@@ -318,6 +326,87 @@ impl Metrics {
         let dropped = self.access_lines_dropped.load(Ordering::Relaxed);
         let name = "skiff_gateway_access_lines_dropped_total";
         text.single(name, "counter", "Lines of the access log that were not written.", dropped);
+    }
+}
+
+/// What guests ask of others.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    sent: [AtomicU64; To::NAMES.len()],
+    refused: [AtomicU64; Refused::NAMES.len()],
+    failed: AtomicU64,
+    in_flight: AtomicI64,
+    connections: AtomicI64,
+}
+
+/// Where a request of a guest goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To {
+    Service,
+    Server,
+}
+
+impl To {
+    const NAMES: [&str; 2] = ["service", "server"];
+}
+
+/// Why a request of a guest is not let out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refused {
+    /// `allow.services` does not name it.
+    Service,
+    /// The service's `http.callers` does not name the caller.
+    Caller,
+    /// `allow.http` does not name it.
+    Server,
+    /// It is at an address that is not granted.
+    Address,
+    /// It ends in `.internal` and is no service's name.
+    Malformed,
+    /// The chain of calls is too long.
+    Depth,
+}
+
+impl Refused {
+    const NAMES: [&str; 6] = ["service", "caller", "server", "address", "malformed", "depth"];
+}
+
+impl Outgoing {
+    pub(crate) fn sent(&self, to: To) {
+        self.sent[to as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, why: Refused) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self, change: i64) {
+        self.in_flight.fetch_add(change, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self, change: i64) {
+        self.connections.fetch_add(change, Ordering::Relaxed);
+    }
+
+    fn print(&self, text: &mut Text) {
+        text.head("skiff_outbound_requests_total", "counter", "Requests of guests to services and servers.");
+        for (to, count) in To::NAMES.iter().zip(&self.sent) {
+            text.line("skiff_outbound_requests_total", format_args!("to=\"{to}\""), count.load(Ordering::Relaxed));
+        }
+        text.head("skiff_outbound_refused_total", "counter", "Requests of guests that were not let out, by reason.");
+        for (why, count) in Refused::NAMES.iter().zip(&self.refused) {
+            text.line("skiff_outbound_refused_total", format_args!("why=\"{why}\""), count.load(Ordering::Relaxed));
+        }
+        let failed = self.failed.load(Ordering::Relaxed);
+        text.single("skiff_outbound_failed_total", "counter", "Requests to servers that got no answer.", failed);
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        text.single("skiff_outbound_requests_in_flight", "gauge", "Requests of guests under way.", in_flight);
+        let connections = self.connections.load(Ordering::Relaxed);
+        text.single("skiff_outbound_connections", "gauge", "Open connections to servers.", connections);
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::artifact::{Artifacts, OpenError};
+use crate::capabilities::{Reach, Resolve};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
 use crate::gateway::{self, Doors, Gateway, GatewayOptions, Shared};
@@ -41,6 +42,8 @@ pub struct NodeOptions {
     pub registry: ClientOptions,
     pub compiler: Compiler,
     pub sandbox: SandboxOptions,
+    /// How names in the requests of guests are resolved.
+    pub names: Arc<dyn Resolve>,
     /// Skiff's version, as the control plane is told.
     pub version: String,
     /// How long requests in flight may take when the node stops, or their replica does. Default 30 s: [`NodeOptions::DRAIN`].
@@ -155,7 +158,8 @@ impl NodeHandle {
 
 /// Everything that blocks.
 fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Logs), Error> {
-    let NodeOptions { data, disk, name, gateway, advertise, registry, compiler, sandbox, version, drain } = options;
+    let NodeOptions { data, disk, name, gateway, advertise, registry, compiler, sandbox, names, version, drain } =
+        options;
     // Before anything is written: what the operator named may be wrong.
     let GatewayOptions { plain, tls, access_log } = gateway;
     let doors = Doors::prepare(plain, tls).map_err(Error::Gateway)?;
@@ -183,6 +187,8 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Log
         engine: sandbox.report(),
         fence: Fence::default(),
     };
-    let tools = Tools::new((artifacts, client), compiler, sandbox, (logs.clone(), gateway.metrics.clone()), drain);
-    Ok((Parts { tools, gateway, files, desired, routes, found, hello }, doors, logs))
+    let (reach, refusals) = Reach::new(&gateway, names);
+    let kept = (logs.clone(), gateway.metrics.clone(), reach);
+    let tools = Tools::new((artifacts, client), compiler, sandbox, kept, drain);
+    Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, logs))
 }

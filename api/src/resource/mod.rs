@@ -26,5 +26,5 @@ pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};
 pub(crate) use selector::{is_label_key, is_label_value};
 pub use service::{
-    Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
+    Callers, Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
 };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::grant::Grants;
 use crate::resource::{Kind, Object, Spec};
 
 /// The namespace of an object that names none.
@@ -12,10 +13,14 @@ pub const RESERVED_NAMESPACES: [&str; 2] = ["metadata", "google"];
 
 pub type Namespace = Object<NamespaceSpec>;
 
-/// A namespace has no fields of its own yet.
+/// What holds for everything in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct NamespaceSpec {}
+pub struct NamespaceSpec {
+    /// The most that its services may allow themselves. Default: every service that agrees, every public server.
+    #[serde(default)]
+    pub allow: Grants,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

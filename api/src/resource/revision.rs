@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grant::Allow;
 use crate::id::Name;
 use crate::image::ImageRef;
 use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, ReplicaLimits, Resources, Spec};
@@ -37,6 +38,8 @@ pub struct Template {
     pub instance: InstanceLimits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Allow::is_empty")]
+    pub allow: Allow,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

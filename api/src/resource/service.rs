@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::RevisionName;
+use crate::grant::{Allow, ServicePattern};
+use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{Kind, Object, Resources, Spec, Template};
@@ -37,6 +38,9 @@ pub struct ServiceSpec {
     /// Environment variables of the component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// What its guests may reach. Default: nothing. Never more than its namespace grants.
+    #[serde(default, skip_serializing_if = "Allow::is_empty")]
+    pub allow: Allow,
 }
 
 impl ServiceSpec {
@@ -50,6 +54,7 @@ impl ServiceSpec {
             limits: ReplicaLimits::default(),
             instance: InstanceLimits::default(),
             env: BTreeMap::new(),
+            allow: Allow::default(),
         }
     }
 
@@ -63,6 +68,7 @@ impl ServiceSpec {
             limits: self.limits,
             instance: self.instance.clone(),
             env: self.env.clone(),
+            allow: self.allow.clone(),
         }
     }
 }
@@ -84,7 +90,42 @@ pub struct Http {
     /// Requests at once per replica; more wait in a queue of the same length. Default 64.
     #[serde(default = "Http::default_in_flight")]
     pub in_flight: u32,
+    /// Which services may call it: `NAME`, `NAME.NAMESPACE`, `NAMESPACE/*` or `*`. Default: those of its own namespace.
+    #[serde(default, skip_serializing_if = "Callers::is_default")]
+    pub callers: Callers,
 }
+
+/// Which services may call a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Callers(
+    /// `None`: those of its own namespace. An empty list is nobody.
+    pub Option<Vec<ServicePattern>>,
+);
+
+impl Callers {
+    pub fn is_default(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether `caller` may call a service of the namespace `own`.
+    pub fn include(&self, own: &Name, caller: &ServiceKey) -> bool {
+        match &self.0 {
+            None => caller.namespace == *own,
+            Some(patterns) => patterns.iter().any(|pattern| pattern.matches(own, caller)),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for Callers {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        <Vec<String> as utoipa::PartialSchema>::schema()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for Callers {}
 
 impl Http {
     fn default_in_flight() -> u32 {
@@ -94,7 +135,12 @@ impl Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { routes: Vec::new(), timeout: HttpTimeout::default(), in_flight: Self::default_in_flight() }
+        Self {
+            routes: Vec::new(),
+            timeout: HttpTimeout::default(),
+            in_flight: Self::default_in_flight(),
+            callers: Callers::default(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Name, ReplicaKey, RevisionName, ServiceKey, Uid};
-use crate::resource::{Route, Template};
+use crate::resource::{Callers, Route, Template};
 use crate::wire::{Base, Fence};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Routes {
 pub struct ServiceRoutes {
     pub service: ServiceKey,
     pub routes: Vec<Route>,
+    /// Which services may call it.
+    #[serde(default, skip_serializing_if = "Callers::is_default")]
+    pub callers: Callers,
 }
 
 /// Which lines of which replica's log.

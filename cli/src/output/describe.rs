@@ -35,7 +35,8 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
         Kind::Replica => replica(&mut out, object, now),
         Kind::Node => node(&mut out, object, now),
         Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
-        Kind::Namespace | Kind::Event => {}
+        Kind::Namespace => line(&mut out, "Grants", &grants(object)),
+        Kind::Event => {}
     }
     if matches!(kind, Kind::Service | Kind::Node) {
         section(&mut out, "Replicas", Kind::Replica, replicas, Width::Wide, now);
@@ -80,6 +81,9 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
         at("/spec/http/inFlight")
     );
     line(out, "HTTP", &limits);
+    line(out, "Allows", &grants(object));
+    let callers = object.pointer("/spec/http/callers").map(|list| entries(list).join(", "));
+    line(out, "Callers", &callers.unwrap_or_else(|| format!("{}/*", at("/metadata/namespace"))));
     if object.pointer("/spec/env").is_some() {
         tree(out, "Environment", object.pointer("/spec/env"));
     }
@@ -94,6 +98,20 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
 /// What is left out has its default.
 fn decoded<T: serde::de::DeserializeOwned + Default>(value: Option<&Value>) -> T {
     value.and_then(|value| T::deserialize(value).ok()).unwrap_or_default()
+}
+
+/// `services cart, ops/*; http https://api.example.com`
+fn grants(object: &Value) -> String {
+    let lists = ["services", "http", "private"].into_iter().filter_map(|field| {
+        let entries = entries(object.pointer(&format!("/spec/allow/{field}"))?);
+        (!entries.is_empty()).then(|| format!("{field} {}", entries.join(", ")))
+    });
+    let lists: Vec<_> = lists.collect();
+    if lists.is_empty() { "<none>".to_owned() } else { lists.join("; ") }
+}
+
+fn entries(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|entry| text(Some(entry))).collect()
 }
 
 fn replica(out: &mut String, object: &Value, now: Timestamp) {

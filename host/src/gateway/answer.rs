@@ -37,6 +37,10 @@ pub(super) enum Refusal {
     FirstByteTimeout(ServiceKey),
     #[error("service {0} took longer than its total time (hint: see http.timeout.total)")]
     TotalTimeout(ServiceKey),
+    #[error(
+        "the call would be one too many in a chain of calls: {0} (hint: do these services call each other in a circle?)"
+    )]
+    CallDepth(String),
     #[error(transparent)]
     Guest(#[from] Failure),
 }
@@ -65,6 +69,7 @@ impl Refusal {
             Self::QueueTimeout(_) => "queue-timeout",
             Self::FirstByteTimeout(_) => "first-byte-timeout",
             Self::TotalTimeout(_) => "total-timeout",
+            Self::CallDepth(_) => "call-depth",
             Self::Guest(failure) => failure.code(),
         }
     }
@@ -79,6 +84,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::FirstByteTimeout(_) | Self::TotalTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::CallDepth(_) => StatusCode::LOOP_DETECTED,
             Self::Guest(failure) => failure.status(),
         }
     }

@@ -86,7 +86,7 @@ impl AnswerBody {
 }
 
 /// What a body says, if all of it is there and fits into one write.
-fn short(body: &mut sandbox::Body) -> Option<Bytes> {
+pub(super) fn short(body: &mut sandbox::Body) -> Option<Bytes> {
     if body.size_hint().exact()? > SHORT_BYTES_MAX {
         return None;
     }

@@ -39,6 +39,7 @@ mod connection;
 mod flight;
 mod headers;
 mod host;
+mod inside;
 mod io;
 mod leash;
 mod listen;
@@ -50,6 +51,7 @@ mod target;
 mod tls;
 
 pub use access::AccessLogTo;
+pub(crate) use inside::{Call, Called, Callee, CalleeBody, Services, call, too_deep};
 pub(crate) use listen::Doors;
 pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};
 pub(crate) use serve::Shared;

@@ -23,6 +23,7 @@ use super::connection::HEADERS_MAX;
 use super::flight::{Flight, Queued};
 use super::headers;
 use super::host::{self, host};
+use super::inside::Services;
 use super::path::has_dot_segment;
 use super::redirect;
 use super::table::{Backend, Table};
@@ -32,7 +33,7 @@ use crate::sandbox;
 
 /// How often a request looks again when the replica that it was given is draining or full. Once is enough, as the table
 /// changes first; more than a few would mean that a bug sends every request to a closed door.
-const LOOKS_MAX: u32 = 4;
+pub(super) const LOOKS_MAX: u32 = 4;
 
 /// What is served is quoted in an error, but not a whole kilobyte of it.
 const QUOTED_CHARS_MAX: usize = 200;
@@ -41,6 +42,7 @@ const QUOTED_CHARS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     table: ArcSwap<Table<Arc<Backend>>>,
+    pub(super) services: ArcSwap<Services>,
     pub(crate) metrics: Arc<Metrics>,
     pub(super) access: Option<AccessLog>,
     pub(super) draining: AtomicBool,
@@ -56,9 +58,10 @@ impl Shared {
         Ok(Self { metrics, access, ..Self::default() })
     }
 
-    /// Later requests are routed by this table.
-    pub(crate) fn route(&self, table: Table<Arc<Backend>>) {
+    /// Later requests are routed by this table, and those of guests find services here.
+    pub(crate) fn route(&self, table: Table<Arc<Backend>>, services: Services) {
         self.table.store(Arc::new(table));
+        self.services.store(Arc::new(services));
     }
 }
 
@@ -179,7 +182,7 @@ async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<(Arc<
 }
 
 /// A refusal that is a replica's.
-fn refused(target: &Target, refusal: fn(ServiceKey) -> Refusal) -> Refusal {
+pub(super) fn refused(target: &Target, refusal: fn(ServiceKey) -> Refusal) -> Refusal {
     let refusal = refusal(target.service.clone());
     target.figures.refused(refusal.code());
     refusal
@@ -200,13 +203,13 @@ fn no_route(host: Option<&str>, path: &str) -> Refusal {
 }
 
 /// When the head of the answer must be there.
-fn deadline(target: &Target, started: Instant) -> Option<Instant> {
+pub(super) fn deadline(target: &Target, started: Instant) -> Option<Instant> {
     let [first_byte, total] = [target.timeout.first_byte, target.timeout.total].map(|timeout| timeout.as_duration());
     earlier(first_byte.map(|after| started + after), total.map(|after| started + after))
 }
 
 /// Whether the total time is the one that ends first.
-fn is_total(target: &Target) -> bool {
+pub(super) fn is_total(target: &Target) -> bool {
     match (target.timeout.first_byte.as_duration(), target.timeout.total.as_duration()) {
         (Some(first_byte), Some(total)) => total <= first_byte,
         (first_byte, total) => first_byte.is_none() && total.is_some(),
@@ -215,13 +218,17 @@ fn is_total(target: &Target) -> bool {
 
 /// Why a call is not waited for any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Late {
+pub(super) enum Late {
     Deadline,
     Cut,
 }
 
 /// Calls, and waits. Most guests answer when they are first polled: for those no timer is made.
-async fn in_time<F: Future>(call: F, deadline: Option<Instant>, cut: &CancellationToken) -> Result<F::Output, Late> {
+pub(super) async fn in_time<F: Future>(
+    call: F,
+    deadline: Option<Instant>,
+    cut: &CancellationToken,
+) -> Result<F::Output, Late> {
     let mut call = pin!(call);
     let mut late = None;
     std::future::poll_fn(move |cx| {

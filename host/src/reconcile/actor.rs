@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, ServiceKey};
 use skiff_api::resource::ReplicaStatus;
-use skiff_api::wire::{Assignment, FromNode, Hello, ServiceRoutes, ToNode};
+use skiff_api::wire::{Assignment, FromNode, Hello, NodeEvent, ServiceRoutes, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 
@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) desired: Set<ReplicaKey, Assignment>,
     pub(crate) routes: Set<ServiceKey, ServiceRoutes>,
     pub(crate) found: BTreeMap<Digest, CodeStage>,
+    /// What guests were refused.
+    pub(crate) refusals: mpsc::Receiver<NodeEvent>,
     /// What the node says of itself; the fence is filled in.
     pub(crate) hello: Hello,
 }
@@ -60,6 +62,7 @@ pub(crate) struct Reconciler {
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     begun: HashMap<Id, Action>,
+    refusals: mpsc::Receiver<NodeEvent>,
     pub(super) dirty: Dirty,
     pub(super) users: Users,
     /// When something that failed is due.
@@ -85,6 +88,7 @@ enum Input {
     Command(Option<Command>),
     Messages(Vec<ToNode>),
     Ended(Result<(Id, Outcome), JoinError>),
+    Refused(NodeEvent),
     /// There is room for a message, or the link is gone.
     Sendable(bool),
     Due,
@@ -115,6 +119,7 @@ impl Reconciler {
             outbox: Outbox::default(),
             operations: JoinSet::new(),
             begun: HashMap::new(),
+            refusals: parts.refusals,
             dirty,
             users,
             wake: None,
@@ -152,6 +157,7 @@ impl Reconciler {
                         self.ended(ended);
                     }
                 }
+                Input::Refused(event) => self.outbox.pass_on(event),
                 Input::Sendable(true) => self.send(link.as_ref()),
                 Input::Sendable(false) => link = None,
                 Input::Due => {
@@ -204,6 +210,7 @@ impl Reconciler {
         tokio::select! {
             command = commands.recv() => Input::Command(command),
             Some(ended) = self.operations.join_next_with_id() => Input::Ended(ended),
+            Some(event) = self.refusals.recv() => Input::Refused(event),
             batch = messages => Input::Messages(batch),
             room = sendable => Input::Sendable(room),
             () = due => Input::Due,

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::artifact::{Artifacts, PullError, Pulled, Terms};
+use crate::capabilities::{Outbound, Reach};
 use crate::compile::{CompileError, Compiler};
 use crate::gateway::Target;
 use crate::logs::{Logs, Sink};
@@ -34,6 +35,7 @@ pub(crate) struct Tools {
     sandbox: Sandbox,
     logs: Logs,
     metrics: Arc<Metrics>,
+    reach: Arc<Reach>,
     /// How long requests in flight may take when their replica stops.
     drain: Duration,
     pulls: Semaphore,
@@ -76,12 +78,12 @@ impl Tools {
         (artifacts, client): (Artifacts, Client),
         compiler: Compiler,
         sandbox: Sandbox,
-        (logs, metrics): (Logs, Arc<Metrics>),
+        (logs, metrics, reach): (Logs, Arc<Metrics>, Arc<Reach>),
         drain: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
-        Self { artifacts, client, compiler, sandbox, logs, metrics, drain, pulls, starts }
+        Self { artifacts, client, compiler, sandbox, logs, metrics, reach, drain, pulls, starts }
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -145,7 +147,9 @@ impl Tools {
     fn options(&self, assignment: &Assignment) -> RunnerOptions {
         let replica = &assignment.replica;
         let logs = Sink::new(self.logs.open(replica, &assignment.service));
+        let outbound = Outbound::new(assignment, logs.clone(), self.reach.clone());
         let mut options = RunnerOptions::new(assignment.template.clone(), logs);
+        options.outbound = outbound;
         options.figures = self.metrics.replica(replica, &assignment.service_key());
         options
     }

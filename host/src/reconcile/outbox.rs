@@ -54,10 +54,14 @@ impl Outbox {
     }
 
     pub(super) fn event(&mut self, replica: ReplicaKey, event_type: EventType, reason: &str, message: String) {
+        self.pass_on(NodeEvent { replica, event_type, reason: reason.to_owned(), message });
+    }
+
+    pub(super) fn pass_on(&mut self, event: NodeEvent) {
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
-        self.events.push_back(NodeEvent { replica, event_type, reason: reason.to_owned(), message });
+        self.events.push_back(event);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,7 +13,7 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use tokio::time::Instant;
 
 use super::actor::Reconciler;
-use crate::gateway::{Backend, Table, Target};
+use crate::gateway::{Backend, Callee, Services, Table, Target};
 use crate::plan::Action;
 
 /// Of one core's time, making tables may take one part in this many.
@@ -51,7 +51,8 @@ impl Reconciler {
         if self.routing.due().is_none_or(|due| due > started) {
             return;
         }
-        self.gateway.route(self.table());
+        let (table, services) = self.tables();
+        self.gateway.route(table, services);
         let took = started.elapsed();
         self.routing.is_stale = false;
         self.routing.not_before = Some(Instant::now() + took.saturating_mul(SHARE - 1).min(Duration::from_secs(1)));
@@ -62,19 +63,21 @@ impl Reconciler {
     }
 
     /// Every service that has routes is in the table: one without replicas here is told apart from one that nobody knows.
-    fn table(&self) -> Table<Arc<Backend>> {
+    fn tables(&self) -> (Table<Arc<Backend>>, Services) {
         let mut ready: BTreeMap<&ServiceKey, Vec<Arc<Target>>> = BTreeMap::new();
         for (service, target) in self.targets.values() {
             ready.entry(service).or_default().push(target.clone());
         }
         let mut table = Table::default();
+        let mut services = Services::with_capacity(self.routes.items.len());
         for (service, routes) in &self.routes.items {
             let targets = ready.remove(service).unwrap_or_default();
             let backend = Arc::new(Backend::new(service.clone(), targets));
             for route in &routes.routes {
                 table.insert(route, backend.clone());
             }
+            services.insert(service.clone(), Callee { backend, callers: routes.callers.clone() });
         }
-        table
+        (table, services)
     }
 }

@@ -18,6 +18,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
+use crate::capabilities::Outbound;
 use crate::logs::Sink;
 use crate::metrics::Figures;
 use crate::sandbox::account::Account;
@@ -44,12 +45,14 @@ pub struct RunnerOptions {
     pub cpu: Duration,
     /// Where the replica is counted.
     pub(crate) figures: Arc<Figures>,
+    /// What its guests reach.
+    pub outbound: Outbound,
 }
 
 impl RunnerOptions {
-    /// Options with the default for what a template does not say, and figures that nobody prints.
+    /// Options with the default for what a template does not say, figures that nobody prints, and nothing to reach.
     pub fn new(template: Arc<Template>, logs: Sink) -> Self {
-        Self { template, logs, cpu: limits::CPU_PER_REQUEST, figures: Arc::default() }
+        Self { template, logs, cpu: limits::CPU_PER_REQUEST, figures: Arc::default(), outbound: Outbound::default() }
     }
 }
 
@@ -231,7 +234,8 @@ impl Runner {
             Some("https") => Scheme::Https,
             _ => Scheme::Http,
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        store.data_mut().called_by(parts.extensions.remove().unwrap_or_default());
         let body = RequestBody(Box::pin(body));
         let mut http = store.data_mut().http();
         let incoming = http

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Request};
 use skiff_api::wire::Stream;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::capabilities::{Chain, Outbound, Sending};
 use crate::logs::Sink;
 use crate::sandbox::budget::Lease;
 use crate::sandbox::code::Loaded;
@@ -60,7 +61,7 @@ pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease
         table,
         wasi: wasi(options, &logs),
         http,
-        hooks: Hooks,
+        hooks: Hooks { outbound: options.outbound.clone(), chain: Chain::default() },
         memory: Memory::new(options.template.instance.memory.0, lease),
         meter,
         ticker: runner.ticker.clone(),
@@ -125,6 +126,11 @@ impl State {
         self.meter.was_caught()
     }
 
+    /// The request that comes next has these callers.
+    pub(super) fn called_by(&mut self, chain: Chain) {
+        self.hooks.chain = chain;
+    }
+
     pub(super) fn blame(&self, options: &RunnerOptions) -> Blame {
         Blame {
             instance_memory_max: options.template.instance.memory,
@@ -147,7 +153,11 @@ impl WasiHttpView for State {
     }
 }
 
-struct Hooks;
+struct Hooks {
+    outbound: Outbound,
+    /// The callers of the request that is being answered.
+    chain: Chain,
+}
 
 /// Made once: the default makes one for each collection of headers.
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(is_forbidden));
@@ -165,19 +175,17 @@ impl WasiHttpHooks for Hooks {
         FORBIDDEN.clone()
     }
 
-    /// Nothing is granted, so nothing is reachable: the guest sees wasi:http's `HTTP-request-denied`.
+    /// Where it goes, and whether, is decided elsewhere.
     fn send_request(
         &mut self,
-        _request: Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Sent), HttpError>> + Send> {
-        Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)))
+    ) -> Sending {
+        self.outbound.send(&self.chain, request, options)
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         limits::BODY_CHUNK_BYTES
     }
 }
-
-type Sent = Box<dyn Future<Output = Result<(), HttpError>> + Send>;

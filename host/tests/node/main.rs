@@ -5,10 +5,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod artifacts;
+mod calls;
 mod drain;
 mod limits;
 mod logs;
 mod metrics;
+mod outbound;
 mod restart;
 mod routes;
 mod serve;

@@ -14,12 +14,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use skiff_api::Digest;
 use skiff_api::id::{NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
-use skiff_api::resource::{Phase, ReplicaStatus, Route, ServiceSpec, Template};
+use skiff_api::resource::{Callers, Phase, ReplicaStatus, Route, ServiceSpec, Template};
 use skiff_api::wire::{
     Assignment, Base, Desired, Fence, FromNode, Hello, LogLine, LogQuery, NodeEvent, Observed, Routes, ServiceRoutes,
     Stream, ToNode,
 };
 use skiff_disk::Disk;
+use skiff_host::capabilities::SystemNames;
 use skiff_host::compile::{Compiler, Limits};
 use skiff_host::link::Peer;
 use skiff_host::sandbox::SandboxOptions;
@@ -85,6 +86,7 @@ impl World {
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
+            names: Arc::new(SystemNames::default()),
             version: "test".to_owned(),
             drain: Duration::from_secs(20),
         }
@@ -152,7 +154,7 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
 
 pub(crate) fn routes(name: &str, routes: &[(Option<&str>, &str)]) -> ServiceRoutes {
     let route = |(host, path): &(Option<&str>, &str)| Route { host: host.map(str::to_owned), path: (*path).to_owned() };
-    ServiceRoutes { service: service(name), routes: routes.iter().map(route).collect() }
+    ServiceRoutes { service: service(name), routes: routes.iter().map(route).collect(), callers: Callers::default() }
 }
 
 /// The other end of a node's link.

@@ -91,12 +91,14 @@ async fn attempt_to_apply<S: Writable>(
         objects.require_namespace(key.namespace.as_ref()).await?;
         let mut object = object.clone();
         S::prepare(&*state.images, &mut object, None).await?;
+        let change = S::admit(objects, &object, None, change).await?;
         return outcome(Action::Created, objects.create_with(object, change).await, None);
     };
     let last = last_applied(objects, &key).await?;
     let mut wanted = merged(&live, &last, sparse)?;
     let moved = S::prepare(&*state.images, &mut wanted, Some(&live)).await?;
     if !is_same(&live, &wanted) {
+        let change = S::admit(objects, &wanted, Some(&live), change).await?;
         return outcome(Action::Configured, objects.write_spec(&live, &wanted, change).await, moved);
     }
     if last == *sparse {

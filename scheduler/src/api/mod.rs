@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod endpoints;
 mod failure;
+mod grants;
 mod images;
 mod info;
 mod list;

@@ -17,8 +17,8 @@ use skiff_api::{Code, Kind, Name, Problem};
 use super::failure::{Result, invalid};
 use super::images::{self, Images, Moved};
 use super::target::Target;
-use super::{ApiState, body};
-use crate::objects::{Change, Error, Indexed, ObjectKey};
+use super::{ApiState, body, grants};
+use crate::objects::{Change, Error, Indexed, ObjectKey, Objects};
 
 /// How often a write that lost a race against another is tried again. Controllers write a status a few times in a
 /// service's life; who loses that often is not in a race but in a fight.
@@ -37,6 +37,14 @@ pub(super) trait Writable: Indexed {
         object: &mut Object<Self>,
         live: Option<&Object<Self>>,
     ) -> impl Future<Output = Result<Option<Moved>>> + Send;
+
+    /// Checks an object against others, before it is written over `live`; the change then holds only while they are so.
+    fn admit(
+        objects: &Objects,
+        object: &Object<Self>,
+        live: Option<&Object<Self>>,
+        change: Change,
+    ) -> impl Future<Output = Result<Change>> + Send;
 }
 
 impl Writable for ServiceSpec {
@@ -53,6 +61,10 @@ impl Writable for ServiceSpec {
 
     async fn prepare(images: &dyn Images, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {
         images::pin(images, service, live.map(|live| &live.spec)).await
+    }
+
+    async fn admit(objects: &Objects, service: &Service, _: Option<&Service>, change: Change) -> Result<Change> {
+        grants::admit_service(objects, service, change).await
     }
 }
 
@@ -71,6 +83,15 @@ impl Writable for NamespaceSpec {
     async fn prepare(_: &dyn Images, _: &mut Namespace, _: Option<&Namespace>) -> Result<Option<Moved>> {
         Ok(None)
     }
+
+    async fn admit(
+        objects: &Objects,
+        namespace: &Namespace,
+        live: Option<&Namespace>,
+        change: Change,
+    ) -> Result<Change> {
+        grants::admit_namespace(objects, namespace, live, change).await
+    }
 }
 
 /// `POST` on a collection.
@@ -87,7 +108,8 @@ async fn create_typed<S: Writable>(state: &ApiState, target: &Target, document: 
     let mut object: Object<S> = placed(target, document)?.object;
     state.objects.require_namespace(object.metadata.namespace.as_ref()).await?;
     S::prepare(&*state.images, &mut object, None).await?;
-    let object = state.objects.create(object).await?;
+    let change = S::admit(&state.objects, &object, None, Change::new()).await?;
+    let object = state.objects.create_with(object, change).await?;
     Ok((StatusCode::CREATED, Json(object)).into_response())
 }
 
@@ -115,7 +137,8 @@ async fn replace_typed<S: Writable>(state: &ApiState, target: &Target, document:
         if is_same(&live, &wanted) {
             return Ok(Json(live).into_response());
         }
-        match state.objects.write_spec(&live, &wanted, Change::new()).await {
+        let change = S::admit(&state.objects, &wanted, Some(&live), Change::new()).await?;
+        match state.objects.write_spec(&live, &wanted, change).await {
             Err(error) if error.is_conflict() && resource_version.is_none() && attempt < ATTEMPTS => attempt += 1,
             result => return Ok(Json(result?).into_response()),
         }

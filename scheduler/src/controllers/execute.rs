@@ -4,7 +4,7 @@
 //! revision that it touches. Capacity is not compared, for this task alone places replicas.
 
 use jiff::Timestamp;
-use skiff_api::resource::{Kind, Metadata, Owner, Replica, ReplicaSpec, ReplicaStatus, Revision};
+use skiff_api::resource::{Kind, Metadata, Owner, Replica, ReplicaSpec, ReplicaStatus, Revision, RevisionSpec};
 use skiff_api::{Name, ReplicaName};
 
 use crate::objects::Change;
@@ -33,7 +33,7 @@ impl Executor<'_> {
     fn add(&self, change: Change, action: &Action) -> Option<Change> {
         Some(match action {
             Action::CreateRevision { name, spec } => {
-                change.create(&Revision::new(self.metadata(name.as_str())?, spec.clone()))
+                change.create(&Revision::new(self.metadata(name.as_str())?, RevisionSpec::clone(spec)))
             }
             Action::DeleteRevision { name } => change.delete(&*self.workload.revisions.get(name)?.object),
             Action::CreateReplica { name, revision, node, status } => {

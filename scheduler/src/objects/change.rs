@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use skiff_api::resource::{Metadata, Object, Route};
+use skiff_api::resource::{Metadata, Namespace, Object, Route};
 use skiff_api::{Kind, Name, Uid};
 
 use super::codec::{encode, revision_of};
@@ -106,6 +106,22 @@ impl Change {
     pub fn applied(self, object: &ObjectKey, document: &Value) -> Self {
         let path = object.applied();
         self.map(|txn| txn.put(path, document.to_string()))
+    }
+
+    /// The namespace must be as it was read, and whoever counts on what is in it reads again.
+    #[must_use]
+    pub fn within(self, seen: &Namespace, name: &Name) -> Self {
+        self.guard(Some(name)).require(seen)
+    }
+
+    /// The guard of a namespace must be as it was read: nothing that counts on the namespace was written in it since.
+    #[must_use]
+    pub fn hold(self, namespace: &Name, guard: Option<&Entry>) -> Self {
+        let path = key::guard(namespace);
+        self.map(|txn| match guard {
+            Some(entry) => txn.require_revision(path, entry.modified),
+            None => txn.require_absent(path),
+        })
     }
 
     /// The guard of a namespace must be as it was read: nothing was created in it since.

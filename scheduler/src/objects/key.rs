@@ -4,7 +4,7 @@
 //! /objects/{plural}/{namespace or -}/{name}    the object, as JSON
 //! /applied/{plural}/{namespace or -}/{name}    the document that was last applied to it
 //! /routes/{host or *}{path}/                   NAMESPACE/NAME of the service that the route leads to
-//! /guards/{namespace}                          rewritten with each object that is created in the namespace
+//! /guards/{namespace}                          rewritten with each object that is created in the namespace, or counts on it
 //! ```
 //! A guard makes "delete the namespace if it is empty" safe: the store compares single keys, not ranges, so the deletion
 //! compares the guard, which every creation moves.

@@ -4,7 +4,7 @@ use skiff_api::Name;
 use skiff_api::resource::{DEFAULT_NAMESPACE, Kind, Metadata, Namespace, NamespaceSpec};
 
 use super::{Change, Error, ObjectKey, Objects, key};
-use crate::store::List;
+use crate::store::{Entry, List};
 
 /// How many objects a refusal names.
 const CONTENTS_SHOWN_MAX: usize = 5;
@@ -15,7 +15,7 @@ const CONTENTS: [Kind; 3] = [Kind::Service, Kind::Revision, Kind::Replica];
 impl Objects {
     /// Creates what every cluster has. Does nothing on a store that has it.
     pub async fn bootstrap(&self) -> Result<(), Error> {
-        let namespace = Namespace::new(Metadata::new(None, DEFAULT_NAMESPACE), NamespaceSpec {});
+        let namespace = Namespace::new(Metadata::new(None, DEFAULT_NAMESPACE), NamespaceSpec::default());
         match self.create(namespace).await {
             Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -33,12 +33,17 @@ impl Objects {
         }
     }
 
+    /// What moves with everything that is created in a namespace, or that its grants were looked up for.
+    pub async fn guard(&self, name: &Name) -> Result<Option<Entry>, Error> {
+        Ok(self.store().get(&key::guard(name)).await?)
+    }
+
     /// Deletes a namespace that is as it was read and has nothing in it.
     pub async fn delete_namespace(&self, seen: &Namespace) -> Result<(), Error> {
         let name: Name = (seen.metadata.name.parse())
             .map_err(|_| Error::BadName { kind: Kind::Namespace, text: seen.metadata.name.clone() })?;
         // Read before the lists: what is created after them moves it, and the commit is refused.
-        let guard = self.store().get(&key::guard(&name)).await?;
+        let guard = self.guard(&name).await?;
         for kind in CONTENTS {
             let page = List::prefix(key::prefix(kind, Some(&name))).limit(CONTENTS_SHOWN_MAX);
             let listing = self.store().list(page).await?;

@@ -159,7 +159,7 @@ async fn a_namespace_must_exist_and_be_empty() {
     let objects = objects().await;
     let error = objects.create(service("shop", "cart", &[])).await.unwrap_err();
     assert_eq!(error.to_string(), "namespace shop does not exist");
-    let shop = Namespace::new(Metadata::new(None, "shop"), NamespaceSpec {});
+    let shop = Namespace::new(Metadata::new(None, "shop"), NamespaceSpec::default());
     let shop = objects.create(shop).await.unwrap();
     let cart = objects.create(service("shop", "cart", &[])).await.unwrap();
     let problem = Problem::from(objects.delete_namespace(&shop).await.unwrap_err());
@@ -174,7 +174,7 @@ async fn a_namespace_must_exist_and_be_empty() {
 #[tokio::test]
 async fn a_creation_beats_a_deletion_of_its_namespace_that_has_looked_already() {
     let objects = objects().await;
-    let shop = objects.create(Namespace::new(Metadata::new(None, "shop"), NamespaceSpec {})).await.unwrap();
+    let shop = objects.create(Namespace::new(Metadata::new(None, "shop"), NamespaceSpec::default())).await.unwrap();
     let deletion = Change::new().delete(&shop).close_namespace(&name("shop"), None);
     objects.create(service("shop", "cart", &[])).await.unwrap();
     let error = objects.commit(deletion).await.unwrap_err();
@@ -189,7 +189,8 @@ async fn names_that_would_leave_their_place_are_refused() {
         let error = objects.create(service("default", bad, &[])).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{bad:?} cannot name a Service"));
     }
-    let error = objects.create(Namespace::new(Metadata::new(Some(name("default")), "x"), NamespaceSpec {})).await;
+    let error =
+        objects.create(Namespace::new(Metadata::new(Some(name("default")), "x"), NamespaceSpec::default())).await;
     assert!(error.is_err(), "a namespace lies in no namespace");
 }
 

@@ -27,7 +27,7 @@ impl Plan {
 pub enum Action {
     CreateRevision {
         name: RevisionName,
-        spec: RevisionSpec,
+        spec: Box<RevisionSpec>,
     },
     DeleteRevision {
         name: RevisionName,

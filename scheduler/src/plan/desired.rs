@@ -5,9 +5,8 @@
 //! changes once it was made (its revision is immutable and its uid its own), so uids are enough to compare.
 
 use std::collections::BTreeMap;
-use std::mem;
 
-use skiff_api::resource::Route;
+use skiff_api::resource::{Callers, Route};
 use skiff_api::wire::{Assignment, ServiceRoutes};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
 
@@ -35,14 +34,15 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
 /// Where a service is found, if it exists. It need not have a replica: the gateway then says that it has none.
 pub fn routes(state: &State, key: &ServiceKey) -> Option<ServiceRoutes> {
     let service = state.workload(key)?.service.as_ref()?;
-    Some(ServiceRoutes { service: key.clone(), routes: routes_of(key, &service.spec) })
+    let callers = service.spec.http.callers.clone();
+    Some(ServiceRoutes { service: key.clone(), routes: routes_of(key, &service.spec), callers })
 }
 
 /// What one link was told.
 #[derive(Debug, Default)]
 pub struct Told {
     assigned: BTreeMap<ReplicaKey, Uid>,
-    routed: BTreeMap<ServiceKey, Vec<Route>>,
+    routed: BTreeMap<ServiceKey, (Vec<Route>, Callers)>,
 }
 
 /// What differs from what was told.
@@ -103,8 +103,9 @@ impl Told {
             match routes(state, key) {
                 Some(routes) => {
                     let told = self.routed.entry(key.clone()).or_default();
-                    let before = mem::replace(told, routes.routes.clone());
-                    if before != routes.routes {
+                    let now = (routes.routes.clone(), routes.callers.clone());
+                    if *told != now {
+                        *told = now;
                         delta.upsert.push(routes);
                     }
                 }

@@ -82,7 +82,7 @@ impl Builder<'_> {
         if let Target::Create { name, spec } = self.target.clone() {
             let message = format!("created revision {name} with image {}", spec.template.image);
             self.event(EventType::Normal, "RevisionCreated", message);
-            self.plan.actions.push(Action::CreateRevision { name, spec: *spec });
+            self.plan.actions.push(Action::CreateRevision { name, spec });
         }
         let step = rollout::plan(self.wanted(), self.target.number(), &self.copies());
         self.report_scaling();

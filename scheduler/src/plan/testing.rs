@@ -156,7 +156,7 @@ impl World {
                 Replica::clone(self.state.workload(&plan.service).unwrap().replicas.get(name).unwrap())
             };
             match action {
-                Action::CreateRevision { name, spec } => self.add_revision(service, &name, spec),
+                Action::CreateRevision { name, spec } => self.add_revision(service, &name, *spec),
                 Action::DeleteRevision { name } => self.state.set_revision(&plan.service, name, None),
                 Action::CreateReplica { name, revision, node, status } => {
                     self.add_replica(service, &name, revision, node, status);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use skiff_api::NodeName;
 use skiff_disk::Disk;
+use skiff_host::capabilities::SystemNames;
 use skiff_host::compile::{Compiler, Limits};
 use skiff_host::gateway::{self, AccessLogTo, GatewayOptions, PairFiles, TlsOptions};
 use skiff_host::link::Peer;
@@ -68,6 +69,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         registry: ClientOptions::new(api_addr.to_string()).token(Some(token.clone())),
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         sandbox: SandboxOptions::default(),
+        names: Arc::new(SystemNames::default()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         drain: NodeOptions::DRAIN,
     })

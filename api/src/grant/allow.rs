@@ -1,0 +1,192 @@
+//! What a service allows itself, and what its namespace lets it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AddressClass, AddressRange, Host, HttpPattern, Origin, ServicePattern};
+use crate::id::{Name, ServiceKey};
+
+/// What a service's guests may reach: what is named here, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Allow {
+    /// Services of the cluster: `NAME`, `NAME.NAMESPACE`, `NAMESPACE/*` or `*`. They must agree: see `http.callers`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServicePattern>,
+    /// Servers outside: `SCHEME://HOST[:PORT]` with `*.` in front of a host for those below it, or `*`. By name, only
+    /// public addresses are reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpPattern>,
+    /// Addresses that are not public which names in `http` may resolve to: `10.0.0.0/8`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<AddressRange>,
+}
+
+/// The most that the services of a namespace may allow themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Grants {
+    /// Default `*`: any service that agrees.
+    #[serde(default = "Grants::any_service")]
+    pub services: Vec<ServicePattern>,
+    /// Default `*`: any server with a public address.
+    #[serde(default = "Grants::any_server")]
+    pub http: Vec<HttpPattern>,
+    /// Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<AddressRange>,
+}
+
+impl Grants {
+    fn any_service() -> Vec<ServicePattern> {
+        vec![ServicePattern::Any]
+    }
+
+    fn any_server() -> Vec<HttpPattern> {
+        vec![HttpPattern::Anything]
+    }
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self { services: Self::any_service(), http: Self::any_server(), private: Vec::new() }
+    }
+}
+
+/// Something that a service allows itself and its namespace does not grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// `services`, `http` or `private`.
+    pub field: &'static str,
+    /// Where it stands in the service's list.
+    pub index: usize,
+    /// As it would stand in the namespace's list.
+    pub entry: String,
+}
+
+impl Allow {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether guests in the namespace `own` may call a service, if it agrees.
+    pub fn service(&self, own: &Name, service: &ServiceKey) -> bool {
+        self.services.iter().any(|pattern| pattern.matches(own, service))
+    }
+
+    /// Whether guests may send requests there. Says nothing of addresses.
+    pub fn origin(&self, origin: &Origin) -> bool {
+        self.http.iter().any(|pattern| pattern.matches(origin))
+    }
+
+    /// Whether a request that may go to `origin` may be sent to this address, which that name has or which it is.
+    pub fn address(&self, origin: &Origin, ip: IpAddr) -> bool {
+        let is_named = || {
+            let names = |pattern: &HttpPattern| pattern.ip() == Some(ip.to_canonical()) && pattern.matches(origin);
+            matches!(origin.host, Host::Ip(_)) && self.http.iter().any(names)
+        };
+        match AddressClass::of(ip) {
+            AddressClass::Public => true,
+            AddressClass::Never => false,
+            AddressClass::Special => self.private.iter().any(|range| range.contains(ip)) || is_named(),
+        }
+    }
+
+    /// What of it a namespace does not grant to the services in it.
+    pub fn beyond(&self, grants: &Grants, own: &Name) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        for (index, wanted) in self.services.iter().enumerate() {
+            if !grants.services.iter().any(|granted| granted.covers(own, wanted)) {
+                lacks.push(Lack { field: "services", index, entry: wanted.to_string() });
+            }
+        }
+        for (index, wanted) in self.http.iter().enumerate() {
+            // A special address has to be named, or be in a range that is: `*` is not meant to include it.
+            let special = wanted.ip().filter(|ip| AddressClass::of(*ip) != AddressClass::Public);
+            let in_range = || special.is_none_or(|ip| grants.private.iter().any(|range| range.contains(ip)));
+            let grants_it = |granted: &HttpPattern| {
+                granted.covers(wanted) && (special.is_none() || granted.ip() == special || in_range())
+            };
+            if !grants.http.iter().any(grants_it) {
+                lacks.push(Lack { field: "http", index, entry: wanted.to_string() });
+            }
+        }
+        for (index, wanted) in self.private.iter().enumerate() {
+            if !grants.private.iter().any(|granted| granted.covers(wanted)) {
+                lacks.push(Lack { field: "private", index, entry: wanted.to_string() });
+            }
+        }
+        lacks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::Scheme;
+
+    fn allow(services: &[&str], http: &[&str], private: &[&str]) -> Allow {
+        Allow {
+            services: services.iter().map(|text| text.parse().unwrap()).collect(),
+            http: http.iter().map(|text| text.parse().unwrap()).collect(),
+            private: private.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    fn grants(services: &[&str], http: &[&str], private: &[&str]) -> Grants {
+        let Allow { services, http, private } = allow(services, http, private);
+        Grants { services, http, private }
+    }
+
+    fn reaches(allow: &Allow, authority: &str, ip: &str) -> bool {
+        let origin = Origin::new(Scheme::Http, authority).unwrap();
+        allow.origin(&origin) && allow.address(&origin, ip.parse().unwrap())
+    }
+
+    #[test]
+    fn a_name_reaches_special_addresses_only_by_a_range() {
+        let by_name = allow(&[], &["http://db.lan", "http://*:*"], &[]);
+        assert!(reaches(&by_name, "db.lan", "1.1.1.1"));
+        assert!(!reaches(&by_name, "db.lan", "10.0.0.5"));
+        assert!(!reaches(&by_name, "db.lan", "::ffff:127.0.0.1"));
+        assert!(!reaches(&by_name, "127.0.0.1:7070", "127.0.0.1"));
+        let with_range = allow(&[], &["http://db.lan"], &["10.0.0.0/24", "0.0.0.0/0"]);
+        assert!(reaches(&with_range, "db.lan", "10.0.0.5"));
+        assert!(!reaches(&with_range, "db.lan", "224.0.0.1"), "never");
+        assert!(!reaches(&with_range, "other.lan", "10.0.0.5"));
+    }
+
+    #[test]
+    fn an_address_that_is_named_is_reached_and_no_other() {
+        let allow = allow(&[], &["http://10.0.0.5", "http://*"], &[]);
+        assert!(reaches(&allow, "10.0.0.5", "10.0.0.5"));
+        assert!(!reaches(&allow, "10.0.0.6", "10.0.0.6"));
+        // A name that resolves to it is not what was granted.
+        assert!(!reaches(&allow, "evil.example", "10.0.0.5"));
+        assert!(!reaches(&allow, "10.0.0.5:81", "10.0.0.5"), "another port");
+    }
+
+    #[test]
+    fn a_namespace_that_says_nothing_grants_what_is_public() {
+        let own: Name = "shop".parse().unwrap();
+        let default = Grants::default();
+        assert_eq!(allow(&["cart", "x.y", "ops/*"], &["https://a.example", "*"], &[]).beyond(&default, &own), []);
+        let lacks = allow(&[], &["http://1.1.1.1", "http://10.0.0.5:81"], &["10.0.0.0/8"]).beyond(&default, &own);
+        let lack = |field, index, entry: &str| Lack { field, index, entry: entry.to_owned() };
+        assert_eq!(lacks, [lack("http", 1, "http://10.0.0.5:81"), lack("private", 0, "10.0.0.0/8")]);
+    }
+
+    #[test]
+    fn a_namespace_that_says_something_grants_just_that() {
+        let own: Name = "shop".parse().unwrap();
+        let granted = grants(&["shop/*"], &["https://*.example", "http://10.0.0.5:81"], &["10.1.0.0/16"]);
+        let within = allow(&["cart", "cart.shop"], &["https://a.example", "http://10.0.0.5:81"], &["10.1.2.0/24"]);
+        assert_eq!(within.beyond(&granted, &own), []);
+        let beyond =
+            allow(&["cart.ops", "*"], &["https://a.other", "http://10.0.0.5", "http://10.1.0.1"], &["10.0.0.0/8"]);
+        assert_eq!(beyond.beyond(&granted, &own).len(), 6);
+        let ranged = grants(&[], &["*"], &["10.1.0.0/16"]);
+        assert_eq!(allow(&[], &["http://10.1.0.1"], &[]).beyond(&ranged, &own), []);
+    }
+}

@@ -1,0 +1,49 @@
+//! What all replicas of a node share to reach others.
+
+use std::sync::{Arc, Weak};
+
+use skiff_api::id::ReplicaKey;
+use skiff_api::wire::NodeEvent;
+use tokio::sync::mpsc;
+
+use super::Resolve;
+use super::connect::Connector;
+use crate::gateway::Shared;
+use crate::metrics::Outgoing;
+
+/// Refusals on their way to the control plane; more than these are only logged. The reconciler takes them in
+/// microseconds.
+const EVENTS_MAX: usize = 256;
+
+/// A node's way to services and servers.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    /// Weak: the gateway's table leads to replicas, which lead here.
+    gateway: Weak<Shared>,
+    pub(super) connector: Connector,
+    pub(super) figures: Arc<Outgoing>,
+    events: mpsc::Sender<NodeEvent>,
+}
+
+impl Reach {
+    /// Also returns where refusals are heard of.
+    pub(crate) fn new(gateway: &Arc<Shared>, names: Arc<dyn Resolve>) -> (Arc<Self>, mpsc::Receiver<NodeEvent>) {
+        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let figures = gateway.metrics.outgoing.clone();
+        let connector = Connector::new(names, figures.clone());
+        (Arc::new(Self { gateway: Arc::downgrade(gateway), connector, figures, events }), told)
+    }
+
+    /// `None` once the node has stopped.
+    pub(super) fn gateway(&self) -> Option<Arc<Shared>> {
+        self.gateway.upgrade()
+    }
+
+    /// A warning about a replica, unless too many are on their way.
+    pub(super) fn warn(&self, replica: &ReplicaKey, reason: &str, message: String) {
+        let event_type = skiff_api::resource::EventType::Warning;
+        let event = NodeEvent { replica: replica.clone(), event_type, reason: reason.to_owned(), message };
+        // It stands in the replica's log as well.
+        let _ = self.events.try_send(event);
+    }
+}
