@@ -85,8 +85,6 @@ impl Guest {
         let polled = Polled { work: Box::pin(work), meter: meter.clone(), ticker: runner.ticker.clone() };
         let mut guest = Self { place: Place::Here(polled), runner, _watch: None };
         if guest.runner.conduct.is_hot() {
-            // By the thread's own clock: in a lane it may be put aside at any moment.
-            meter.be_exact();
             guest._watch = Some(Watch { meter, runner: guest.runner.clone() });
             guest.leave();
         }

@@ -1,9 +1,9 @@
 //! Processor time of one request's guest.
 //!
-//! Every poll is timed. Reading the thread's processor clock would be exact, and costs two system calls in requests that
-//! take microseconds; the monotonic clock costs a tenth of one. It also runs while the kernel gives the core to someone
-//! else, so what it says of one poll counts up to a bound. From the first epoch that catches a guest computing, and for
-//! replicas whose processor time is limited, the thread's clock is read instead.
+//! Every poll is timed. The thread's processor clock is read when it begins, and again only where the monotonic clock,
+//! which costs a tenth of it, says that the poll was long, or where the replica's processor time is limited. What is
+//! short by that clock is short by the other. What is long may just have been put aside by the kernel, and must not be
+//! taken for a guest that computes: on a busy machine that happens to everyone.
 //!
 //! Epochs alone could not measure it: a guest that wakes briefly a hundred times a second meets a new one each time, and
 //! would be charged for time that it slept.
@@ -27,9 +27,6 @@ use crate::sandbox::account::Account;
 /// switching (some microseconds), short against what people notice.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
 
-/// What one poll counts at most by the monotonic clock: a guest that computes for longer meets an epoch.
-const UNSURE_NS_MAX: u64 = 10_000_000;
-
 thread_local! {
     /// What polls within the one that is under way have taken.
     static INNER_NS: Cell<u64> = const { Cell::new(0) };
@@ -40,11 +37,12 @@ thread_local! {
 pub(super) struct Meter {
     account: Arc<Account>,
     used_ns: AtomicU64,
-    /// When the time not yet charged began, by the clock that is used.
+    /// When the time not yet charged began, by the thread's clock.
     since_ns: AtomicU64,
-    /// When the poll that is under way began, by the monotonic clock.
+    /// When the poll that is under way began, by the thread's clock and by the monotonic one.
+    began_ns: AtomicU64,
     entered_ns: AtomicU64,
-    exact: AtomicBool,
+    exact: bool,
     caught: AtomicBool,
     stopped: AtomicBool,
 }
@@ -67,11 +65,12 @@ pub(super) enum Verdict {
 
 impl Meter {
     pub(super) fn new(account: Arc<Account>) -> Self {
-        let exact = AtomicBool::new(account.is_limited());
+        let exact = account.is_limited();
         Self {
             account,
             used_ns: AtomicU64::new(0),
             since_ns: AtomicU64::new(0),
+            began_ns: AtomicU64::new(0),
             entered_ns: AtomicU64::new(0),
             exact,
             caught: AtomicBool::new(false),
@@ -81,17 +80,23 @@ impl Meter {
 
     /// A poll of the guest begins on this thread.
     pub(super) fn enter(&self) -> Entered {
-        let entered_ns = monotonic_ns();
-        let now = if self.exact.load(Ordering::Relaxed) { thread_ns() } else { entered_ns };
-        self.since_ns.store(now, Ordering::Relaxed);
-        self.entered_ns.store(entered_ns, Ordering::Relaxed);
+        let began_ns = thread_ns();
+        self.since_ns.store(began_ns, Ordering::Relaxed);
+        self.began_ns.store(began_ns, Ordering::Relaxed);
+        self.entered_ns.store(monotonic_ns(), Ordering::Relaxed);
         Entered { outer_ns: INNER_NS.replace(0) }
     }
 
-    /// The poll ends. Returns how long it took.
+    /// The poll ends. Returns what it used, inner polls included.
     pub(super) fn leave(&self, entered: Entered) -> Duration {
-        self.charge();
-        let took_ns = self.polled_ns();
+        let polled_ns = monotonic_ns().saturating_sub(self.entered_ns.load(Ordering::Relaxed));
+        let took_ns = if self.exact || self.was_caught() || polled_ns >= nanos(SLICE) / 2 {
+            self.charge();
+            self.computed_ns()
+        } else {
+            self.add(polled_ns.saturating_sub(INNER_NS.take()));
+            polled_ns
+        };
         INNER_NS.set(entered.outer_ns.saturating_add(took_ns));
         Duration::from_nanos(took_ns)
     }
@@ -102,20 +107,12 @@ impl Meter {
             return Verdict::Stop;
         }
         // It has only just begun when the clock struck.
-        if self.polled_ns() < nanos(SLICE) / 2 {
+        if self.computed_ns() < nanos(SLICE) / 2 {
             return Verdict::GoOn;
         }
         self.charge();
-        if !self.exact.swap(true, Ordering::Relaxed) {
-            self.since_ns.store(thread_ns(), Ordering::Relaxed);
-        }
         self.caught.store(true, Ordering::Relaxed);
         if self.used() > max { Verdict::Exhausted } else { Verdict::GiveWay }
-    }
-
-    /// From its next poll on, the guest is measured exactly.
-    pub(super) fn be_exact(&self) {
-        self.exact.store(true, Ordering::Relaxed);
     }
 
     /// Whether the guest has ever computed for a slice.
@@ -136,17 +133,20 @@ impl Meter {
         &self.account
     }
 
-    fn polled_ns(&self) -> u64 {
-        monotonic_ns().saturating_sub(self.entered_ns.load(Ordering::Relaxed))
+    /// What the poll that is under way has used so far.
+    fn computed_ns(&self) -> u64 {
+        thread_ns().saturating_sub(self.began_ns.load(Ordering::Relaxed))
     }
 
     fn charge(&self) {
-        let exact = self.exact.load(Ordering::Relaxed);
-        let now = if exact { thread_ns() } else { monotonic_ns() };
-        let took = now.saturating_sub(self.since_ns.swap(now, Ordering::Relaxed)).saturating_sub(INNER_NS.take());
-        let took = if exact { took } else { took.min(UNSURE_NS_MAX) };
-        self.used_ns.fetch_add(took, Ordering::Relaxed);
-        self.account.charge(took);
+        let now = thread_ns();
+        let took = now.saturating_sub(self.since_ns.swap(now, Ordering::Relaxed));
+        self.add(took.saturating_sub(INNER_NS.take()));
+    }
+
+    fn add(&self, ns: u64) {
+        self.used_ns.fetch_add(ns, Ordering::Relaxed);
+        self.account.charge(ns);
     }
 }
 
@@ -195,6 +195,16 @@ mod tests {
         meter.stop();
         assert_eq!(meter.caught(MAX), Verdict::Stop);
         meter.leave(entered);
+    }
+
+    #[test]
+    fn being_put_aside_is_not_computing() {
+        let meter = meter();
+        let entered = meter.enter();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(meter.caught(MAX), Verdict::GoOn);
+        let took = meter.leave(entered);
+        assert!(took < Duration::from_millis(25) && meter.used() < Duration::from_millis(25), "{took:?}");
     }
 
     #[test]
