@@ -6,6 +6,9 @@
 //!             v  '---- state (survives without a control plane)  '--> logs
 //! ```
 
+// A request passes through a service call into another request: whether its future is Send is a long proof.
+#![recursion_limit = "256"]
+
 pub mod artifact;
 pub mod capabilities;
 mod capacity;

@@ -354,7 +354,7 @@ mod tests {
             ("https://a.example.", "dot"),
             ("https://127.1", "no name"),
             ("https://0x7f000001", "no name"),
-            ("https://[::1", "no name"),
+            ("https://[::1", "port"),
             ("http://cart.shop.internal", ".internal"),
             ("http://*.internal", ".internal"),
         ] {

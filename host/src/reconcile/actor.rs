@@ -103,9 +103,8 @@ impl Reconciler {
     pub(crate) fn new(parts: Parts, settled: oneshot::Sender<()>) -> Self {
         let code = |stage| plan::Code { stage, failure: None };
         let code = parts.found.into_iter().map(|(digest, stage)| (digest, code(stage))).collect();
-        let (mut dirty, mut routing) = (Dirty::default(), Routing::default());
+        let (mut dirty, routing) = (Dirty::default(), Routing::new());
         dirty.all();
-        routing.changed();
         let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
         Self {
             tools: Arc::new(parts.tools),
@@ -182,7 +181,8 @@ impl Reconciler {
                 None => std::future::pending().await,
             }
         };
-        let has_news = !self.outbox.is_empty();
+        // Nobody is told that a replica is ready before the gateway knows it.
+        let has_news = !self.outbox.is_empty() && self.routing.due().is_none();
         let (messages, sendable) = match link {
             Some(Linked { inbox, outbox, .. }) => (Some(inbox), has_news.then_some(outbox)),
             None => (None, None),
@@ -237,7 +237,7 @@ impl Reconciler {
         self.note(report, now);
         self.route();
         self.collect();
-        if self.settled.is_some() {
+        if self.settled.is_some() && self.routing.due().is_none() {
             let starts = self.observed.running.values().any(|running| running.stage == RunningStage::Starting);
             if !starts && let Some(settled) = self.settled.take() {
                 // Whoever waited for it has stopped waiting.

@@ -19,16 +19,24 @@ use crate::plan::Action;
 /// Of one core's time, making tables may take one part in this many.
 const SHARE: u32 = 5;
 
+/// And none waits for longer, even where a busy machine made one slow.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+
 /// What the table has yet to be told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routing {
     is_stale: bool,
-    not_before: Option<Instant>,
+    not_before: Instant,
     /// Replicas that stop, once no request is sent there.
     closing: Vec<(ReplicaKey, Option<Arc<Target>>)>,
 }
 
 impl Routing {
+    /// The first table is due at once.
+    pub(super) fn new() -> Self {
+        Self { is_stale: true, not_before: Instant::now(), closing: Vec::new() }
+    }
+
     pub(super) fn changed(&mut self) {
         self.is_stale = true;
     }
@@ -40,7 +48,7 @@ impl Routing {
 
     /// When the next table is due, if one is.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.is_stale.then(|| self.not_before.unwrap_or_else(Instant::now))
+        self.is_stale.then_some(self.not_before)
     }
 }
 
@@ -55,7 +63,7 @@ impl Reconciler {
         self.gateway.route(table, services);
         let took = started.elapsed();
         self.routing.is_stale = false;
-        self.routing.not_before = Some(Instant::now() + took.saturating_mul(SHARE - 1).min(Duration::from_secs(1)));
+        self.routing.not_before = Instant::now() + took.saturating_mul(SHARE - 1).min(WAIT_MAX);
         for (replica, target) in std::mem::take(&mut self.routing.closing) {
             let action = Action::Stop(replica.clone());
             self.spawn(action, self.tools.clone().stop(replica, target));
@@ -79,5 +87,22 @@ impl Reconciler {
             services.insert(service.clone(), Callee { backend, callers: routes.callers.clone() });
         }
         (table, services)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_is_due_when_something_changed_and_at_a_moment_that_stands_still() {
+        let mut routing = Routing::new();
+        let first = routing.due().unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(routing.due(), Some(first), "it would never be reached");
+        routing.is_stale = false;
+        assert_eq!(routing.due(), None);
+        routing.changed();
+        assert!(routing.due().unwrap() <= Instant::now());
     }
 }

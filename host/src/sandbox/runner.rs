@@ -11,7 +11,7 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response};
 use skiff_api::resource::Template;
 use skiff_api::wire::Stream;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -166,14 +166,16 @@ impl Runner {
             if let Poll::Ready(ended) = std::pin::Pin::new(&mut guest).poll(cx) {
                 return Poll::Ready((Some(ended), head.try_recv().ok()));
             }
-            if let Ok(head) = head.try_recv() {
-                return Poll::Ready((None, Some(head)));
+            match head.try_recv() {
+                Ok(head) => return Poll::Ready((None, Some(head))),
+                // It never comes, and must not be waited for: the guest's end will say why.
+                Err(TryRecvError::Closed) => may_come = false,
+                Err(TryRecvError::Empty) => {}
             }
             // A guest that others poll sets its head at any moment.
             if may_come && guest.is_away() {
                 match std::pin::Pin::new(&mut head).poll(cx) {
                     Poll::Ready(Ok(head)) => return Poll::Ready((None, Some(head))),
-                    // It never comes, and must not be asked for again: the guest's end will say why.
                     Poll::Ready(Err(_)) => may_come = false,
                     Poll::Pending => {}
                 }

@@ -11,7 +11,6 @@ pub(crate) fn cases() -> Vec<Case> {
         ("this machine", "/outbound?url=http://127.0.0.1:80/"),
         ("this machine by IPv6", "/outbound?url=http://[::1]:80/"),
         ("this machine by a mapped address", "/outbound?url=http://[::ffff:127.0.0.1]:80/"),
-        ("this machine by a number", "/outbound?url=http://2130706433/"),
         ("this machine by no address", "/outbound?url=http://0.0.0.0/"),
         ("this machine by its name", "/outbound?url=http://localhost:80/"),
         ("a private network", "/outbound?url=http://10.0.0.1/"),
@@ -20,7 +19,9 @@ pub(crate) fn cases() -> Vec<Case> {
     let urls = urls.map(|(name, path)| {
         case(format!("a request to {name}"), text("plain", path), "502: refused: ErrorCode::HttpRequestDenied")
     });
+    let number = text("plain", "/outbound?url=http://2130706433/");
     let others = [
+        case("a request to this machine by a number", number, "502: refused: ErrorCode::HttpRequestUriInvalid"),
         case("a TCP connection", text("plain", "/connect?to=127.0.0.1:80"), "502: refused: …"),
         case("a name to resolve", text("plain", "/resolve?name=localhost"), "502: refused: …"),
         case("a file of the host", text("plain", "/open?path=/etc/passwd"), "502: refused: …"),

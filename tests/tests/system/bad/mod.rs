@@ -42,6 +42,10 @@ fn shown(body: &[u8]) -> String {
     match body.len() {
         0 => String::new(),
         1..=SHOWN_MAX => format!("{}\n", String::from_utf8_lossy(body)),
-        bytes => format!("{} … ({bytes} bytes)\n", String::from_utf8_lossy(&body[..60])),
+        // Roughly: a time in it is a digit shorter now and then.
+        bytes => {
+            let at_least = 1_usize << bytes.ilog2();
+            format!("{} … (at least {at_least} bytes)\n", String::from_utf8_lossy(&body[..60]))
+        }
     }
 }
