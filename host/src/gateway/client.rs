@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http::uri::Scheme;
@@ -21,6 +22,8 @@ pub(super) struct Client {
     pub(super) redirect_port: Option<u16>,
     /// Of the connection's one answer, if it speaks HTTP/1.1.
     pub(super) leash: Arc<Leash>,
+    /// Requests whose answer has not gone.
+    requests: AtomicUsize,
 }
 
 impl Client {
@@ -34,7 +37,28 @@ impl Client {
             Door::Plain { redirect_port } => (Scheme::HTTP, *redirect_port),
             Door::Tls(_) => (Scheme::HTTPS, None),
         };
-        Self { shared, addr, forwarded_for, scheme, redirect_port, leash: Arc::default() }
+        Self {
+            shared,
+            addr,
+            forwarded_for,
+            scheme,
+            redirect_port,
+            leash: Arc::default(),
+            requests: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn request_begins(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn request_ended(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it waits for an answer, or gets one.
+    pub(super) fn is_served(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
     }
 }
 

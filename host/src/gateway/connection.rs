@@ -62,10 +62,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (addr, leash, client) = (client.addr, client.leash.clone(), Arc::new(client));
-    let (stream, spoke) = Heard::new(stream);
+    let (stream, spoke) = Heard::new(stream, client.clone());
     let service = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(serve(client, request).await) }
+        let answer = serve(client.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut watch = Watch::new(&leash);

@@ -22,6 +22,7 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
         client.shared.metrics.gateway.add(Gauge::InFlight, 1);
+        client.request_begins();
         let entry = client.shared.access.is_some().then(|| Box::new(Entry::new(request)));
         Self { client, target: None, entry }
     }
@@ -93,6 +94,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.client.shared.metrics.gateway.add(Gauge::InFlight, -1);
+        self.client.request_ended();
         if let Some(target) = &self.target {
             target.figures.add(Gauge::InFlight, -1);
         }

@@ -1,4 +1,5 @@
-//! What the gateway wants to know of a connection's bytes: whether the client ever spoke, and whether it reads.
+//! What the gateway wants to know of a connection's bytes: whether the client ever spoke, whether it has said all, and
+//! whether it reads.
 //!
 //! ```text
 //! hyper ── Heard ── (TLS) ── Watched ── TCP
@@ -15,10 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::client::Client;
 use super::leash::Leash;
 
 /// A client that reads nothing for so long holds a replica's place for nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that has said all may still listen, or may be gone: TCP does not tell before something is written to it. So
+/// long it gets the benefit of the doubt; then its guest computes for nobody, and is cancelled.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Gives up on a client that does not read, and tells the leash of its answer that it does not.
 pub(super) struct Watched {
@@ -85,27 +90,45 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Notes whether anything ever came.
+/// Notes whether anything ever came, and keeps from hyper for a while that nothing more will: hyper drops the request of
+/// a client that has said all, as it cannot tell it from one that is gone.
 pub(super) struct Heard<S> {
     stream: S,
+    client: Arc<Client>,
     spoke: Arc<AtomicBool>,
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Heard<S> {
     /// The flag is set by the first bytes that come.
-    pub(super) fn new(stream: S) -> (Self, Arc<AtomicBool>) {
+    pub(super) fn new(stream: S, client: Arc<Client>) -> (Self, Arc<AtomicBool>) {
         let spoke = Arc::new(AtomicBool::new(false));
-        (Self { stream, spoke: spoke.clone() }, spoke)
+        (Self { stream, client, spoke: spoke.clone(), half_closed: None }, spoke)
+    }
+
+    /// Nothing more comes. Ready when hyper may know it: when no answer is on its way, or it has had its time.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.client.is_served() {
+            return Poll::Ready(());
+        }
+        let wait = self.half_closed.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
+        wait.as_mut().poll(cx)
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if !self.spoke.load(Ordering::Relaxed) {
-            self.spoke.store(true, Ordering::Relaxed);
+        if self.half_closed.is_none() {
+            let (room, before) = (buf.remaining(), buf.filled().len());
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if !self.spoke.load(Ordering::Relaxed) {
+                self.spoke.store(true, Ordering::Relaxed);
+            }
+            if room == 0 || buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(read)
+        self.poll_end(cx).map(Ok)
     }
 }
 

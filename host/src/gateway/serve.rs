@@ -65,11 +65,20 @@ impl Shared {
     }
 }
 
-pub(super) async fn serve(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+/// The request counts from now on, not from when this is first polled: before that, hyper looks whether its client has
+/// closed the connection.
+pub(super) fn serve(
+    client: Arc<Client>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Response<AnswerBody>> + Send {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
+    let flight = Flight::new(client, &parts);
+    answer(flight, started, parts, body)
+}
+
+async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incoming) -> Response<AnswerBody> {
     let (version, is_head) = (parts.version, parts.method == Method::HEAD);
-    let mut flight = Flight::new(client, &parts);
     let answer = match flight.client.redirect_port {
         None => forward(&mut flight, started, (parts, body)).await.map(Answer::Guest),
         Some(port) => redirect::answer(&parts, port).map(Answer::Own),
