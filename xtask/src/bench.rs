@@ -3,7 +3,6 @@
 //! The measuring is in the `bench` package, a program of its own: this task must compile quickly, and the load generator
 //! must be optimised.
 
-mod js;
 mod peers;
 
 use std::process::Command;
@@ -56,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bench.arg(options.name.verb()).arg("--skiff").arg(skiff).arg("--guests").arg(folder);
     bench.arg("--manifest").arg(workspace::root().join("examples/hello/skiff.yaml"));
     if matches!(options.name, Name::Throughput) && !options.quick {
-        js::component()?;
+        guests::build(&["hello-js"], guests::Origin::default())?;
         bench.arg("--wasmtime").arg(peers::wasmtime()?);
     }
     bench.args(&options.args);

@@ -1,7 +1,7 @@
-//! `cargo xtask demo`: from a checkout to a running service and its answer, in one command.
+//! `cargo xtask demo`: from a checkout to running services, in Rust and JavaScript, and their answers, in one command.
 //!
 //! It does what a newcomer would do by hand, with the real command line, and shows each command before it runs: build the
-//! hello example and `skiff`, start a cluster on an empty folder, push, apply, ask. Then the cluster stays up until Ctrl-C,
+//! hello examples and `skiff`, start a cluster on an empty folder, push, apply, ask. Then the cluster stays up until Ctrl-C,
 //! with commands to try. `skiff` is built by the dev profile: its dependencies are optimised there too, and it is compiled
 //! in a fraction of the time that a release build takes.
 //!
@@ -11,6 +11,7 @@
 mod cluster;
 mod request;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +26,20 @@ use crate::{guests, workspace};
 /// Where `skiff up` listens by itself.
 const API_PORT: u16 = 7070;
 const GATEWAY_PORT: u16 = 8080;
-const STEPS: u8 = 4;
+const STEPS: u8 = 5;
+
+/// An example that is deployed.
+struct Example {
+    name: &'static str,
+    what: &'static str,
+    manifest: &'static str,
+    path: &'static str,
+}
+
+const EXAMPLES: [Example; 2] = [
+    Example { name: "hello", what: "the Rust service", manifest: "examples/hello/skiff.yaml", path: "/" },
+    Example { name: "hello-js", what: "the JavaScript service", manifest: "examples/hello-js/skiff.yaml", path: "/js" },
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -56,15 +70,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// What the demo runs.
 struct Built {
     skiff: PathBuf,
-    guest: PathBuf,
+    guests: BTreeMap<String, PathBuf>,
 }
 
 fn built() -> Result<Built> {
-    let guest = step(1, "build the hello example", || {
-        guests::build(&["hello"], guests::Origin::default())?.remove("hello").context("failed to build hello")
+    let names = EXAMPLES.map(|example| example.name);
+    let guests = step(1, "build the hello examples, in Rust and JavaScript", || {
+        guests::build(&names, guests::Origin::default())
     })?;
     let skiff = step(2, "build skiff", || binary::build("skiff", "skiff", Profile::Dev))?;
-    Ok(Built { skiff, guest })
+    Ok(Built { skiff, guests })
 }
 
 fn started(built: &Built, folder: &Folder) -> Result<Cluster> {
@@ -88,19 +103,29 @@ fn started(built: &Built, folder: &Folder) -> Result<Cluster> {
 
 /// Pushes, applies, asks.
 fn deployed(built: &Built, folder: &Folder, cluster: &Cluster, since: Instant) -> Result<()> {
-    let outcome = step(4, "deploy the hello service and ask it", || {
-        let mut push = skiff(built, folder, &["push", "hello"]);
-        echoed(push.arg(relative(&built.guest)))?;
-        echoed(&mut skiff(built, folder, &["apply", "--wait", "-f", "examples/hello/skiff.yaml"]))?;
-        println!("    $ curl {}/", cluster.gateway);
-        let answer = request::get(&cluster.gateway, "/")?;
-        println!("{}", answer.body.trim_end());
-        Ok(())
-    });
-    if outcome.is_ok() {
-        println!("\nFrom an empty folder to the answer: {}", seconds(since.elapsed()));
+    let mut outcome = Ok(());
+    for (number, example) in (4..).zip(&EXAMPLES) {
+        outcome = outcome.and_then(|()| deploy(built, folder, cluster, number, example));
+        if outcome.is_ok() && number == 4 {
+            println!("\nFrom an empty folder to the first answer: {}", seconds(since.elapsed()));
+        }
     }
     outcome.with_context(|| format!("the demo failed; {}\n", cluster.tail()))
+}
+
+fn deploy(built: &Built, folder: &Folder, cluster: &Cluster, number: u8, example: &Example) -> Result<()> {
+    let Example { name, what, manifest, path } = example;
+    step(number, &format!("deploy {what} and ask it"), || {
+        let guest = built.guests.get(*name).with_context(|| format!("failed to build {name}"))?;
+        let mut push = skiff(built, folder, &["push", name]);
+        echoed(push.arg(relative(guest)))?;
+        // A JavaScript engine takes the dev profile's compiler a while.
+        echoed(&mut skiff(built, folder, &["apply", "--wait", "--timeout", "300s", "-f", manifest]))?;
+        println!("    $ curl {}{path}", cluster.gateway);
+        let answer = request::get(&cluster.gateway, path)?;
+        println!("{}", answer.body.trim_end());
+        Ok(())
+    })
 }
 
 /// What to do next, to be pasted into another terminal.
@@ -111,7 +136,7 @@ fn to_try(built: &Built, folder: &Folder, cluster: &Cluster) -> String {
         "\nThe cluster stays up until Ctrl-C. In another terminal:\n
     export SKIFF_CONFIG={config}
     export PATH={bin}:\"$PATH\"
-    curl {gateway}/
+    curl {gateway}/ {gateway}/js
     skiff get services
     skiff scale hello --replicas 3
     skiff get replicas

@@ -1,9 +1,12 @@
 //! `cargo xtask guests`: every example and test guest, compiled to `guests/NAME.wasm` in the target folder.
 //!
-//! A guest is a crate of its own (its own lock file, outside the workspace), so that an example can be copied out of the
+//! A guest in Rust is a crate of its own (its own lock file, outside the workspace), so that an example can be copied out of the
 //! repository and builds there with plain `cargo build --release`: its target, profile and linker flags are in its own
 //! `Cargo.toml` and `.cargo/config.toml`. This task adds what only the repository needs: a toolchain where rustup has
 //! none to offer, and path remapping, so that the same sources and toolchain give the same bytes anywhere.
+//!
+//! A guest in JavaScript is a folder with a `package.json` (see [`js`]). Where Node.js is missing, a build of all guests
+//! leaves it out and says so; one that names it fails.
 //!
 //! ```text
 //! crates ──▶ toolchain ──▶ cargo build, one per guest ──▶ target/guests/NAME.wasm
@@ -16,6 +19,7 @@
 
 mod compile;
 mod debian;
+mod js;
 mod source;
 mod toolchain;
 
@@ -27,6 +31,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use self::source::Language;
 pub(crate) use self::toolchain::Origin;
 use crate::workspace;
 
@@ -54,23 +59,40 @@ pub(crate) fn build(names: &[&str], origin: Origin) -> Result<BTreeMap<String, P
     fs::create_dir_all(&target).with_context(|| format!("failed to create {}", target.display()))?;
     let _turn = take_turn(&target.join("guests.lock"))?;
     let toolchain = toolchain::find(origin, &target.join("guests-toolchain"))?;
+    let without_js = js::missing().filter(|_| names.is_empty());
     let mut built = BTreeMap::new();
     for source in sources {
-        let file = compile::compile(&source, &toolchain, &target)
-            .with_context(|| format!("failed to build guest {}", source.name))?;
+        let file = match source.language {
+            Language::Rust => compile::compile(&source, &toolchain, &target),
+            Language::JavaScript => match without_js {
+                Some(missing) => {
+                    say(format_args!("SKIPPED {}: {missing}", source.name));
+                    continue;
+                }
+                None => js::compile(&source, &target),
+            },
+        };
+        let file = file.with_context(|| format!("failed to build guest {}", source.name))?;
         built.insert(source.name, file);
     }
     Ok(built)
 }
 
-/// The folders of all guest crates.
+/// The folders of all guests that are crates.
 pub(crate) fn folders() -> Result<Vec<PathBuf>> {
-    Ok(source::all(&workspace::root())?.into_iter().map(|source| source.dir).collect())
+    let all = source::all(&workspace::root())?.into_iter();
+    Ok(all.filter(|source| source.language == Language::Rust).map(|source| source.dir).collect())
 }
 
 /// Whether the installed toolchain, with its lints, compiles for the guests' targets.
 pub(crate) fn installed_toolchain_serves() -> Result<bool> {
     Ok(toolchain::has_targets(&toolchain::installed_sysroot()?))
+}
+
+/// The names of all guests that are crates: they need nothing but a compiler, and are made in seconds.
+pub(crate) fn crates() -> Result<Vec<String>> {
+    let all = source::all(&workspace::root())?.into_iter();
+    Ok(all.filter(|source| source.language == Language::Rust).map(|source| source.name).collect())
 }
 
 /// Held until dropped; the system releases it when the process dies.

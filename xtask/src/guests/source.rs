@@ -1,4 +1,5 @@
-//! The guest crates of the repository: every folder with a `Cargo.toml` in `examples` and `tests/guests`, named by folder.
+//! The guests of the repository: every folder with a `Cargo.toml` or a `package.json` in `examples` and `tests/guests`, named
+//! by folder.
 
 use std::{
     fs,
@@ -13,6 +14,20 @@ const PARENTS: [&str; 2] = ["examples", "tests/guests"];
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) dir: PathBuf,
+    pub(super) language: Language,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    Rust,
+    JavaScript,
+}
+
+impl Language {
+    fn of(dir: &Path) -> Option<Self> {
+        let files = [("Cargo.toml", Self::Rust), ("package.json", Self::JavaScript)];
+        files.into_iter().find(|(file, _)| dir.join(file).is_file()).map(|(_, language)| language)
+    }
 }
 
 /// All guests of the repository at `root`, by name.
@@ -26,13 +41,11 @@ pub(super) fn all(root: &Path) -> Result<Vec<Source>> {
         for entry in fs::read_dir(&parent).with_context(failed)? {
             let dir = entry.with_context(failed)?.path();
             let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { continue };
-            if !dir.join("Cargo.toml").is_file() {
-                continue;
-            }
+            let Some(language) = Language::of(&dir) else { continue };
             if let Some(other) = found.iter().find(|other| other.name == name) {
                 bail!("{} and {} would both build guest {name}", other.dir.display(), dir.display());
             }
-            found.push(Source { name: name.to_owned(), dir });
+            found.push(Source { name: name.to_owned(), dir, language });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -70,7 +83,11 @@ mod tests {
     fn crates_of_both_folders_are_found_by_name() {
         let root = repository(&["tests/guests/probe", "examples/hello", "tests/other"]);
         fs::create_dir_all(root.path().join("examples/no-crate")).unwrap();
-        assert_eq!(names(&all(root.path()).unwrap()), ["hello", "probe"]);
+        fs::create_dir_all(root.path().join("examples/page")).unwrap();
+        fs::write(root.path().join("examples/page/package.json"), "").unwrap();
+        let found = all(root.path()).unwrap();
+        assert_eq!(names(&found), ["hello", "page", "probe"]);
+        assert_eq!([found[0].language, found[1].language], [Language::Rust, Language::JavaScript]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Everything that a tour of the product does, and what must hold meanwhile.
 //!
+//! - [`examples`]: those in the repository.
 //! - [`first_steps`]: push, run, see, read logs, remove; the tools around it.
 //! - [`grants`]: what services may reach.
 //! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
 //! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
 
+mod examples;
 mod first_steps;
 mod grants;
 mod manifests;

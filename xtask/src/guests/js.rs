@@ -1,7 +1,8 @@
-//! The hello example in JavaScript, made into a component by npm's componentize-js.
+//! One JavaScript guest to one WebAssembly file, by npm's componentize-js.
 //!
-//! Everything happens in a folder of the target folder. The WIT files are those of the wasmtime-wasi-http crate: the
-//! engine inside the component speaks an earlier patch version of the same interfaces, so only the number is replaced.
+//! Everything happens in a folder of the target folder, so that the sources stay clean. The WIT files are those of the
+//! wasmtime-wasi-http crate: the engine inside the component speaks an earlier patch version of the same interfaces, so
+//! only the number is replaced. A guest is made again when one of its files is newer: a component takes ten seconds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,44 +10,55 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::source::Source;
 use crate::{command, workspace};
 
 /// What the embedded engine exports. It accepts no other.
 const WASI_VERSION: &str = "0.2.10";
 
 /// The world of the component, beside the packages it includes.
-const WORLD: &str = "package skiff:bench;\n\nworld service {\n  include wasi:http/proxy@0.2.10;\n  \
+const WORLD: &str = "package skiff:guest;\n\nworld service {\n  include wasi:http/proxy@0.2.10;\n  \
                      import wasi:cli/environment@0.2.10;\n}\n";
 
-const INPUTS: [&str; 4] = ["package.json", "package-lock.json", "build.mjs", "hello.js"];
+/// What a guest is made of. What else is in its folder is for people.
+const INPUTS: [&str; 4] = ["package.json", "package-lock.json", "build.mjs", "index.js"];
 
-/// `guests/hello-js.wasm` in the target folder; made when an input is newer than it.
-pub(super) fn component() -> Result<PathBuf> {
-    let source = workspace::root().join("bench/guests/js");
-    let target = workspace::target_dir()?;
-    let out = target.join("guests/hello-js.wasm");
-    if is_newer_than_inputs(&out, &source) {
+/// Which program is missing, and how to get it; none when JavaScript guests can be built here.
+pub(super) fn missing() -> Option<&'static str> {
+    let programs = [
+        ("node", "failed to find node, which makes JavaScript guests (hint: install Node.js 20 or later)"),
+        ("npm", "failed to find npm, which fetches what makes JavaScript guests (hint: install npm 10 or later)"),
+    ];
+    programs
+        .into_iter()
+        .find(|(program, _)| command::output(Command::new(program).arg("--version")).is_err())
+        .map(|(_, missing)| missing)
+}
+
+/// Builds `source` and returns its file, `guests/NAME.wasm` below `target`.
+pub(super) fn compile(source: &Source, target: &Path) -> Result<PathBuf> {
+    let out = target.join("guests").join(format!("{}.wasm", source.name));
+    if is_newer_than_inputs(&out, &source.dir) {
         return Ok(out);
     }
-    for (program, hint) in [("node", "install Node.js 20 or later"), ("npm", "install npm 10 or later")] {
-        if command::output(Command::new(program).arg("--version")).is_err() {
-            bail!("failed to find {program}, which makes the JavaScript component (hint: {hint})");
-        }
+    if let Some(missing) = missing() {
+        bail!(missing);
     }
-    let folder = target.join("bench-js");
+    let folder = target.join("guests-js").join(&source.name);
     let wit = folder.join("wit/deps");
     fs::create_dir_all(&wit).with_context(|| format!("failed to create {}", wit.display()))?;
     for name in INPUTS {
-        fs::copy(source.join(name), folder.join(name)).with_context(|| format!("failed to copy {name}"))?;
+        fs::copy(source.dir.join(name), folder.join(name)).with_context(|| format!("failed to copy {name}"))?;
     }
     copy_wit(&wit)?;
     fs::write(folder.join("wit/world.wit"), WORLD).context("failed to write the world")?;
-    eprintln!("bench: making a component of hello.js");
-    command::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
-    let made = folder.join("hello-js.wasm");
+    super::say(format_args!("making a component of {}", source.name));
+    command::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder))?;
+    let made = folder.join("made.wasm");
     let mut node = Command::new("node");
-    node.args(["build.mjs", "hello.js", "wit"]).arg(&made).current_dir(&folder);
+    node.args(["build.mjs", "index.js", "wit"]).arg(&made).current_dir(&folder);
     command::run(&mut node)?;
+    fs::create_dir_all(target.join("guests")).context("failed to create the guests' folder")?;
     fs::rename(&made, &out).with_context(|| format!("failed to move {}", out.display()))?;
     Ok(out)
 }
