@@ -14,6 +14,7 @@ pub mod problem;
 pub mod quantity;
 pub mod resource;
 pub mod validate;
+pub mod why;
 pub mod wire;
 
 pub use digest::Digest;

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::grant::{Allow, Grants};
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
-use crate::resource::{InstanceLimits, Metadata, Namespace, RESERVED_NAMESPACES, Route, Service, ServiceSpec};
+use crate::resource::{
+    InstanceLimits, Metadata, Namespace, NodeSpec, NodeStatus, Offline, Placement, RESERVED_NAMESPACES, Route, Service,
+    ServiceSpec,
+};
 
 /// Far above any service, far below what would hurt the store.
 const REPLICAS_MAX: u32 = 10_000;
@@ -35,6 +38,14 @@ const HOST_BYTES_MAX: usize = 253;
 const ENV_BYTES_MAX: usize = 64 << 10;
 /// Entries of one list of grants. Each call goes through them, so that many of them would cost every call.
 const GRANTS_MAX: usize = 100;
+
+/// Entries of a list of a placement. Each is compared with every node.
+const PLACEMENT_MAX: usize = 32;
+/// What is more is no longer a rollout but a pause.
+const HEALTHY_MAX: Span = Span::from_secs(3600);
+/// Longer than any machine is away by plan; whoever means for ever says so.
+const REPLACE_AFTER_MAX: Span = Span::from_secs(30 * 24 * 3600);
+const NODE_LABELS_MAX: usize = 100;
 
 /// Something that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,10 +108,12 @@ fn metadata(metadata: &Metadata) -> Vec<Fault> {
 
 fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if spec.replicas > REPLICAS_MAX {
+    if spec.replicas.count().is_some_and(|count| count > REPLICAS_MAX) {
         let message = format!("{} replicas are more than the {REPLICAS_MAX} that a service may have", spec.replicas);
         faults.push(Fault::new("replicas", message, ""));
     }
+    placement(&spec.placement, &mut faults);
+    update(spec, &mut faults);
     routes(&spec.http.routes, &mut faults);
     let timeout = &spec.http.timeout;
     for (name, value) in [("firstByte", timeout.first_byte), ("idle", timeout.idle), ("total", timeout.total)] {
@@ -136,6 +149,78 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
     faults.extend(too_many_grants([("http.callers", callers)].into_iter().chain(lists)));
     faults
+}
+
+fn placement(placement: &Placement, faults: &mut Vec<Fault>) {
+    let (require, prefer) = (placement.require.len(), placement.prefer.len());
+    let lists = [
+        ("placement.require", require),
+        ("placement.prefer", prefer),
+        ("placement.tolerate", placement.tolerate.len()),
+    ];
+    for (field, entries) in lists.into_iter().filter(|(_, entries)| *entries > PLACEMENT_MAX) {
+        let message = format!("{entries} entries are more than the {PLACEMENT_MAX} that it may have");
+        faults.push(Fault::new(field, message, ""));
+    }
+    let preferred = placement.prefer.iter().enumerate().map(|(i, labels)| (format!("placement.prefer[{i}]"), labels));
+    for (field, labels) in [("placement.require".to_owned(), &placement.require)].into_iter().chain(preferred) {
+        labels_of(&field, labels, faults);
+    }
+    if let Some(key) = placement.spread.as_ref().filter(|key| !crate::resource::is_label_key(key)) {
+        let hint = "name a label of nodes, such as zone";
+        faults.push(Fault::new("placement.spread", format!("{} is not a label's key", quoted(key)), hint));
+    }
+}
+
+fn update(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
+    let update = &spec.update;
+    if update.surge == 0 && update.unavailable == 0 {
+        let hint = "raise update.surge to start new replicas first, or update.unavailable to stop old ones first";
+        faults.push(Fault::new("update.surge", "with neither surge nor unavailable no update could begin", hint));
+    }
+    if update.surge > REPLICAS_MAX || update.unavailable > REPLICAS_MAX {
+        let message = format!("more than the {REPLICAS_MAX} replicas that a service may have");
+        faults.push(Fault::new("update", message, ""));
+    }
+    if update.healthy > HEALTHY_MAX {
+        faults.push(Fault::new("update.healthy", format!("{} is more than {HEALTHY_MAX}", update.healthy), ""));
+    }
+    if let Timeout::After(span) = spec.offline.replace_after
+        && !(Offline::REPLACE_AFTER_MIN..=REPLACE_AFTER_MAX).contains(&span)
+    {
+        let (least, most) = (Offline::REPLACE_AFTER_MIN, REPLACE_AFTER_MAX);
+        let hint = "a node that was just lost may be back in a moment; write `none` to wait for it for ever";
+        faults.push(Fault::new("offline.replaceAfter", format!("{span} is not between {least} and {most}"), hint));
+    }
+}
+
+/// Everything that is wrong with what people set on a node.
+pub fn node(labels: &BTreeMap<String, String>, spec: &NodeSpec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    labels_of("labels", labels, &mut faults);
+    if labels.len() > NODE_LABELS_MAX || spec.taints.len() > NODE_LABELS_MAX {
+        let message = format!("more than the {NODE_LABELS_MAX} labels or taints that a node may have");
+        faults.push(Fault::new("labels", message, ""));
+    }
+    let own = crate::resource::own_labels("", &NodeStatus::default());
+    for (key, _) in own.into_iter().filter(|(key, _)| labels.contains_key(*key)) {
+        let hint = "a node says its own name, site, os and arch; choose another key";
+        faults.push(Fault::new(format!("labels.{key}"), "this label is the node's own", hint));
+    }
+    faults
+}
+
+fn labels_of(field: &str, labels: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
+    for (key, value) in labels {
+        if !crate::resource::is_label_key(key) {
+            let hint = "a key is [PREFIX/]NAME of letters, digits, '-', '_' and '.'";
+            faults.push(Fault::new(field, format!("{} is not a label's key", quoted(key)), hint));
+        } else if !crate::resource::is_label_value(value) && key != crate::resource::NODE_LABEL {
+            let hint = "up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+            let field = format!("{field}.{key}");
+            faults.push(Fault::new(field, format!("{} is not a label's value", quoted(value)), hint));
+        }
+    }
 }
 
 fn limits(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
@@ -299,7 +384,12 @@ mod tests {
 
     #[test]
     fn ranges_are_checked() {
-        assert_eq!(faults(|s| s.spec.replicas = 10_001).len(), 1);
+        assert_eq!(faults(|s| s.spec.replicas = 10_001.into()).len(), 1);
+        assert_eq!(faults(|s| s.spec.update.surge = 0).len(), 1);
+        assert_eq!(faults(|s| s.spec.offline.replace_after = Timeout::After("4s".parse().unwrap())).len(), 1);
+        assert_eq!(faults(|s| s.spec.offline.replace_after = Timeout::None).len(), 0);
+        assert_eq!(faults(|s| drop(s.spec.placement.require.insert("a b".into(), String::new()))).len(), 1);
+        assert_eq!(faults(|s| s.spec.placement.spread = Some("a b".into())).len(), 1);
         assert_eq!(faults(|s| s.spec.http.in_flight = 0).len(), 1);
         assert_eq!(faults(|s| s.spec.instance.memory = Bytes(1)).len(), 1);
         assert_eq!(faults(|s| s.spec.instance.requests = 0).len(), 1);

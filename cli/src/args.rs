@@ -61,6 +61,20 @@ pub(crate) enum Verb {
     Describe(DescribeArgs),
     /// Change how many replicas a service has
     Scale(ScaleArgs),
+    /// Show why a service's replicas are where they are, and what one that waits lacks
+    Why(WhyArgs),
+    /// Let nodes keep what they have and get nothing new
+    Cordon(NodeArgs),
+    /// Let nodes take work again
+    Uncordon(NodeArgs),
+    /// Cordon nodes and move what they have to others, without losing a request
+    Drain(DrainArgs),
+    /// Keep services off a node that do not tolerate it: KEY=VALUE:EFFECT, or KEY:EFFECT- to end that
+    Taint(TaintArgs),
+    /// Set labels of a node: KEY=VALUE, or KEY- to take one away
+    Label(LabelArgs),
+    /// Move replicas until nodes are evenly full
+    Rebalance(RebalanceArgs),
     /// Print what a service or replica wrote
     Logs(LogsArgs),
     /// Delete objects
@@ -245,6 +259,62 @@ pub(crate) struct ScaleArgs {
     pub replicas: u32,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct WhyArgs {
+    pub service: ServiceName,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct NodeArgs {
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DrainArgs {
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+    /// How long to wait until nothing is left there
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+    /// Do not wait
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct TaintArgs {
+    /// node
+    pub kind: Kind,
+    pub name: String,
+    /// KEY=VALUE:EFFECT or KEY:EFFECT; with a `-` behind it, it is taken away. Effects: NoSchedule, PreferNoSchedule,
+    /// NoExecute
+    #[arg(required = true, value_name = "TAINT")]
+    pub taints: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LabelArgs {
+    /// node
+    pub kind: Kind,
+    pub name: String,
+    /// KEY=VALUE, or KEY- to take it away
+    #[arg(required = true, value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Replace values that are there
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RebalanceArgs {
+    /// Show what would move, and move nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Parser)]

@@ -1,5 +1,6 @@
 //! A node, from its start to its end.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -183,6 +184,8 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Log
         version,
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         gateway: advertise.unwrap_or_else(|| addr.to_string()),
+        site: String::new(),
+        labels: BTreeMap::new(),
         capacity: capacity::of_this_machine(),
         engine: sandbox.report(),
         fence: Fence::default(),

@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiOptions, Images, Token};
-use crate::controllers::{Control, Counters, Parts, Recorder, Term, TermError};
+use crate::controllers::{Control, Counters, Oracle, Parts, Recorder, Term, TermError};
 use crate::link::{Hub, LogRouter, NodeLink};
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{self, Events, Objects};
 use crate::plan::Names;
+use crate::plan::liveness::LivenessOptions;
 use crate::store::{self, EventLog, Store};
 
 /// What a control plane stands on.
@@ -32,6 +33,8 @@ pub struct ControlPlaneOptions {
     pub token: Token,
     /// Seeds the names of replicas; a random number, unless a test wants the same names again.
     pub seed: u64,
+    /// When nodes that cannot be heard are given up.
+    pub liveness: LivenessOptions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +62,13 @@ impl ControlPlane {
     /// Takes over the cluster in that store: whatever an earlier control plane still sends is older than what this one
     /// does, and is refused by the nodes.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self, StartError> {
-        let ControlPlaneOptions { store, events, images, token, seed } = options;
+        let ControlPlaneOptions { store, events, images, token, seed, liveness } = options;
         let objects = Objects::new(store);
         objects.bootstrap().await.map_err(StartError::Bootstrap)?;
         let term = Term::take(&**objects.store()).await?;
         let logs = LogRouter::default();
         let (hub, inbox) = Hub::new(logs.clone());
+        let (oracle, queries) = Oracle::new();
         let counters = Arc::new(Counters::default());
         let events = Events::new(events);
         let stop = CancellationToken::new();
@@ -75,6 +79,8 @@ impl ControlPlane {
             names: Names::new(seed),
             logs: logs.clone(),
             inbox,
+            queries,
+            liveness,
             counters: Arc::clone(&counters),
         })
         .await
@@ -86,6 +92,7 @@ impl ControlPlane {
             events,
             images,
             logs: Arc::new(logs.clone()),
+            oracle,
             token,
             metrics: metrics.clone(),
             stop: stop.clone(),

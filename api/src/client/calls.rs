@@ -9,7 +9,8 @@ use crate::client::{Client, Error};
 use crate::digest::Digest;
 use crate::id::Name;
 use crate::problem::{Code, Problem};
-use crate::resource::{Kind, Object, Spec};
+use crate::resource::{Kind, Node, NodeChange, Object, Spec};
+use crate::why::{Rebalance, Why};
 
 /// Which objects of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +125,13 @@ pub(crate) fn object_path(kind: Kind, namespace: &Name, name: &str) -> Result<St
     Ok(format!("{}/{name}", Scope::Namespace(namespace.clone()).path(kind)))
 }
 
+/// The same for a kind of the whole cluster.
+fn cluster_path(kind: Kind, name: &str) -> Result<String, Error> {
+    let namespace = crate::resource::DEFAULT_NAMESPACE.parse::<Name>();
+    let namespace = namespace.map_err(|error| Error::Problem(Problem::new(Code::Invalid, error.to_string())))?;
+    object_path(kind, &namespace, name)
+}
+
 impl Client {
     pub async fn version(&self) -> Result<VersionInfo, Error> {
         self.json(self.request(Method::GET, "/v1/version", &[])).await
@@ -190,6 +198,27 @@ impl Client {
     /// Deletes an object and answers with its last state.
     pub async fn delete(&self, kind: Kind, namespace: &Name, name: &str) -> Result<Value, Error> {
         self.json(self.request(Method::DELETE, &object_path(kind, namespace, name)?, &[])).await
+    }
+
+    /// Changes what people set on a node.
+    pub async fn change_node(&self, node: &str, change: &NodeChange) -> Result<Node, Error> {
+        let path = format!("{}/change", cluster_path(Kind::Node, node)?);
+        self.json(self.request(Method::POST, &path, &[]).json(change)).await
+    }
+
+    /// Why a service's replicas are where they are.
+    pub async fn why(&self, namespace: &Name, service: &str) -> Result<Why, Error> {
+        let path = format!("{}/why", object_path(Kind::Service, namespace, service)?);
+        self.json(self.request(Method::GET, &path, &[])).await
+    }
+
+    /// Moves replicas until nodes are evenly full, and answers the moves.
+    pub async fn rebalance(&self, run: Run) -> Result<Rebalance, Error> {
+        let query = match run {
+            Run::Dry => vec![("dryRun", "true".to_owned())],
+            Run::Real => Vec::new(),
+        };
+        self.json(self.request(Method::POST, "/v1/rebalance", &query)).await
     }
 
     pub async fn scale(&self, namespace: &Name, service: &str, replicas: u32) -> Result<Value, Error> {

@@ -317,7 +317,7 @@ mod tests {
     fn names_wrong_types_and_units() {
         assert_eq!(
             error("kind: Service\nname: cart\nimage: cart\nreplicas: many\n"),
-            "a.yaml:4:11: replicas: expected a whole number, 0 or more, found the text \"many\""
+            "a.yaml:4:11: replicas: expected a whole number, 0 or more, or every-node, found the text \"many\""
         );
         assert_eq!(
             error("kind: Service\nname: cart\nimage: cart\ninstance: {memory: 64MB}\n"),
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(error("kind: Service\nname: cart\n"), "a.yaml:1:1: the field \"image\" is missing");
         assert_eq!(
             error("kind: Service\nname: cart\nimage: cart\nreplicas: -1\n"),
-            "a.yaml:4:11: replicas: -1 is out of range: expected a whole number, 0 or more"
+            "a.yaml:4:11: replicas: -1 is out of range: expected a whole number, 0 or more, or every-node"
         );
     }
 

@@ -10,17 +10,25 @@ mod meta;
 mod namespace;
 mod node;
 mod object;
+mod placement;
 mod replica;
 mod revision;
 mod selector;
 mod service;
+mod update;
 
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
 pub use kind::{Kind, UnknownKind};
 pub use meta::{Metadata, Owner};
-pub use namespace::{DEFAULT_NAMESPACE, Namespace, NamespaceSpec, NamespaceStatus, RESERVED_NAMESPACES};
-pub use node::{EngineReport, Liveness, Node, NodeSpec, NodeStatus, Resources};
+pub use namespace::{
+    DEFAULT_NAMESPACE, Namespace, NamespaceSpec, NamespaceStatus, Quota, RESERVED_NAMESPACES, Strategy,
+};
+pub use node::{
+    Effect, EngineReport, InvalidTaint, Liveness, NODE_LABEL, Node, NodeChange, NodeSpec, NodeStatus, Resources, Taint,
+    TaintName, own_labels,
+};
 pub use object::{API_VERSION, Object, Spec};
+pub use placement::{InvalidToleration, Placement, Replicas, Toleration, ZONE};
 pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};
@@ -28,3 +36,4 @@ pub(crate) use selector::{is_label_key, is_label_value};
 pub use service::{
     Callers, Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
 };
+pub use update::{Offline, Update};

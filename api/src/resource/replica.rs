@@ -10,12 +10,16 @@ pub type Replica = Object<ReplicaSpec>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct ReplicaSpec {
     pub service: Name,
     pub revision: RevisionName,
     /// Where it runs; absent while no node fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
+    /// Where it is to move: its successor starts there, and it stops once that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_to: Option<NodeName>,
 }
 
 /// The state of a replica.

@@ -9,7 +9,7 @@ use crate::grant::{Allow, ServicePattern};
 use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
-use crate::resource::{Kind, Object, Resources, Spec, Template};
+use crate::resource::{Kind, Object, Offline, Placement, Replicas, Resources, Spec, Template, Update};
 
 pub type Service = Object<ServiceSpec>;
 
@@ -21,9 +21,9 @@ pub struct ServiceSpec {
     /// What to run. Stored with the digest that its tag had when it was applied.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub image: ImageRef,
-    /// How many replicas to keep. Default 1.
-    #[serde(default = "one")]
-    pub replicas: u32,
+    /// How many replicas to keep: a number, or `every-node`. Default 1.
+    #[serde(default)]
+    pub replicas: Replicas,
     #[serde(default)]
     pub http: Http,
     /// What placement reserves on a node for each replica. Default 1Mi and no CPU.
@@ -41,6 +41,15 @@ pub struct ServiceSpec {
     /// What its guests may reach. Default: nothing. Never more than its namespace grants.
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
+    /// Where replicas may run, and where they should.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
+    /// How one revision follows another.
+    #[serde(default, skip_serializing_if = "Update::is_default")]
+    pub update: Update,
+    /// What happens when a node and the control plane lose each other.
+    #[serde(default, skip_serializing_if = "Offline::is_default")]
+    pub offline: Offline,
 }
 
 impl ServiceSpec {
@@ -48,13 +57,16 @@ impl ServiceSpec {
     pub fn new(image: ImageRef) -> Self {
         Self {
             image,
-            replicas: one(),
+            replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
             limits: ReplicaLimits::default(),
             instance: InstanceLimits::default(),
             env: BTreeMap::new(),
             allow: Allow::default(),
+            placement: Placement::default(),
+            update: Update::default(),
+            offline: Offline::default(),
         }
     }
 
@@ -71,10 +83,6 @@ impl ServiceSpec {
             allow: self.allow.clone(),
         }
     }
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// How a service is reached over HTTP.

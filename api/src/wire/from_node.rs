@@ -1,5 +1,7 @@
 //! Node to control plane.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,12 @@ pub struct Hello {
     pub platform: String,
     /// Where its gateway answers, `HOST:PORT`.
     pub gateway: String,
+    /// Nodes of one site can dial one another.
+    #[serde(default)]
+    pub site: String,
+    /// What the node's operator says of it. People may change or take away what it said first.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     pub capacity: Resources,
     pub engine: EngineReport,
     /// The newest fence that the node has accepted.

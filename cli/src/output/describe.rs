@@ -84,6 +84,12 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
     line(out, "Allows", &grants(object));
     let callers = object.pointer("/spec/http/callers").map(|list| entries(list).join(", "));
     line(out, "Callers", &callers.unwrap_or_else(|| format!("{}/*", at("/metadata/namespace"))));
+    for (title, pointer) in [("Placement", "/spec/placement"), ("Update", "/spec/update"), ("Offline", "/spec/offline")]
+    {
+        if object.pointer(pointer).is_some() {
+            tree(out, title, object.pointer(pointer));
+        }
+    }
     if object.pointer("/spec/env").is_some() {
         tree(out, "Environment", object.pointer("/spec/env"));
     }
@@ -132,6 +138,18 @@ fn replica(out: &mut String, object: &Value, now: Timestamp) {
 fn node(out: &mut String, object: &Value, now: Timestamp) {
     let at = |pointer: &str| text(object.pointer(pointer));
     line(out, "Status", &format!("{} (for {})", at("/status/liveness"), row::age(&at("/status/since"), now)));
+    for (title, pointer) in
+        [("Cordoned", "/spec/unschedulable"), ("Draining", "/spec/draining"), ("Site", "/status/site")]
+    {
+        if !at(pointer).is_empty() {
+            line(out, title, &at(pointer));
+        }
+    }
+    line(
+        out,
+        "Taints",
+        &object.pointer("/spec/taints").map_or_else(|| "<none>".to_owned(), |list| entries(list).join(", ")),
+    );
     line(out, "Version", &at("/status/version"));
     line(out, "Platform", &at("/status/platform"));
     line(out, "Gateway", &at("/status/gateway"));

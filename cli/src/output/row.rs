@@ -62,7 +62,15 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "MESSAGE" => at("/status/message"),
         "SERVICE" => at("/spec/service"),
         "NUMBER" => at("/spec/number"),
-        "STATUS" => at("/status/liveness"),
+        "STATUS" => {
+            let is = |pointer: &str| object.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
+            let work = match (is("/spec/draining"), is("/spec/unschedulable")) {
+                (true, _) => ",Draining",
+                (false, true) => ",Cordoned",
+                (false, false) => "",
+            };
+            format!("{}{work}", at("/status/liveness"))
+        }
         "VERSION" => at("/status/version"),
         "PLATFORM" => at("/status/platform"),
         "GATEWAY" => at("/status/gateway"),

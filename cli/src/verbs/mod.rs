@@ -8,12 +8,14 @@ mod diff;
 mod get;
 mod inspect;
 mod logs;
+mod nodes;
 mod push;
 mod run;
 mod scale;
 mod small;
 mod up;
 mod wait;
+mod why;
 
 use crate::Outcome;
 use crate::args::{Args, TokenVerb, Verb};
@@ -52,6 +54,13 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Get(get) => get::run(&context, get).await,
             Verb::Describe(describe) => describe::run(&context, describe).await,
             Verb::Scale(scale) => scale::run(&context, scale).await,
+            Verb::Why(args) => why::why(&context, args).await,
+            Verb::Rebalance(args) => why::rebalance(&context, args).await,
+            Verb::Cordon(args) => nodes::cordon(&context, args).await,
+            Verb::Uncordon(args) => nodes::uncordon(&context, args).await,
+            Verb::Drain(args) => nodes::drain(&context, args).await,
+            Verb::Taint(args) => nodes::taint(&context, args).await,
+            Verb::Label(args) => nodes::label(&context, args).await,
             Verb::Logs(logs) => logs::run(&context, logs).await,
             Verb::Delete(delete) => delete::run(&context, delete).await,
             Verb::Up(_)

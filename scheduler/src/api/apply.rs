@@ -165,7 +165,7 @@ mod tests {
         let sparse = serde_json::json!({"spec": {"image": "cart:2"}, "metadata": {}});
         let wanted = merged(&live, &last, &sparse).unwrap();
         assert_eq!(wanted.spec.image.to_string(), "cart:2");
-        assert_eq!((wanted.spec.replicas, wanted.spec.http.in_flight), (1, 64));
+        assert_eq!((wanted.spec.replicas, wanted.spec.http.in_flight), (1.into(), 64));
         assert_eq!(wanted.spec.http.timeout.idle, "9s".parse().unwrap(), "the file never named it");
         assert_eq!(wanted.metadata.labels.into_iter().collect::<Vec<_>>(), [("team".to_owned(), "shop".to_owned())]);
     }

@@ -9,7 +9,7 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 
 use super::openapi::{self as doc, Answer, Param};
 use super::target::Target;
-use super::{ApiState, apply, auth, info, list, logs, remove, scale, write};
+use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, scale, write};
 
 /// One method on one path.
 pub(super) struct Endpoint {
@@ -42,7 +42,7 @@ struct At {
 }
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    Kind::ALL.into_iter().flat_map(objects).chain(service_doors()).chain(own()).collect()
+    Kind::ALL.into_iter().flat_map(objects).chain(service_doors()).chain(fleet_doors()).chain(own()).collect()
 }
 
 /// What every kind has, as far as people may.
@@ -159,6 +159,45 @@ fn service_doors() -> Vec<Endpoint> {
             Method::GET,
             on(MethodFilter::GET, |State(s): Shared, target: Target, uri: Uri| logs::of_replica(s, target, uri)),
             doc::operation(replica_logs, "getReplicaLogs", "Reads the log of a Replica", &lines, Answer::Logs),
+        ),
+    ]
+}
+
+/// What is about nodes, and where things are.
+fn fleet_doors() -> Vec<Endpoint> {
+    const NODE: &str = "/v1/nodes/{name}/change";
+    const WHY: &str = "/v1/namespaces/{namespace}/services/{name}/why";
+    const REBALANCE: &str = "/v1/rebalance";
+    vec![
+        endpoint(
+            NODE,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target, body: Body| nodes::change(s, target, body)),
+            doc::operation(
+                NODE,
+                "changeNode",
+                "Sets labels and taints of a Node, and whether it takes work; what is not named stays",
+                &[Param::NodeChangeBody],
+                Answer::Object(Kind::Node),
+            ),
+        ),
+        endpoint(
+            WHY,
+            Method::GET,
+            on(MethodFilter::GET, |State(s): Shared, target: Target| decisions::why(s, target)),
+            doc::operation(WHY, "getWhy", "Says why the replicas of a Service are where they are", &[], Answer::Why),
+        ),
+        endpoint(
+            REBALANCE,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, uri: Uri| decisions::rebalance(s, uri)),
+            doc::operation(
+                REBALANCE,
+                "rebalance",
+                "Moves replicas until nodes are evenly full",
+                &[Param::DryRun],
+                Answer::Rebalance,
+            ),
         ),
     ]
 }

@@ -9,6 +9,7 @@
 mod apply;
 mod auth;
 mod body;
+mod decisions;
 mod endpoints;
 mod failure;
 mod grants;
@@ -18,6 +19,7 @@ mod list;
 mod log_merge;
 mod logs;
 mod merge;
+mod nodes;
 mod openapi;
 mod remove;
 mod router;

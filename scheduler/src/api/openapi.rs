@@ -3,6 +3,7 @@
 use skiff_api::Kind;
 use skiff_api::Problem;
 use skiff_api::resource as r;
+use skiff_api::why::{Rebalance, Why};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -34,6 +35,7 @@ pub(super) enum Param {
     Body(Kind),
     SparseBody,
     ScaleBody,
+    NodeChangeBody,
 }
 
 /// What a success looks like.
@@ -44,6 +46,8 @@ pub(super) enum Answer {
     List(Kind),
     Applied,
     Scale,
+    Why,
+    Rebalance,
     Logs,
     Version,
     Json,
@@ -69,7 +73,7 @@ impl Param {
             Self::Follow => ("follow", Type::Boolean, "Go on with new lines as they come"),
             Self::Tail => ("tail", Type::Integer, "Only the last so many lines of each replica"),
             Self::Since => ("since", Type::String, "Only lines from a time (RFC 3339) or a span (`10m`) ago on"),
-            Self::Body(_) | Self::SparseBody | Self::ScaleBody => return None,
+            Self::Body(_) | Self::SparseBody | Self::ScaleBody | Self::NodeChangeBody => return None,
         })
     }
 
@@ -80,6 +84,7 @@ impl Param {
                 Some((Kind::Service.name().to_owned(), "An object with only the fields that are meant"))
             }
             Self::ScaleBody => Some((Scale::name().into_owned(), "The number of replicas")),
+            Self::NodeChangeBody => Some((r::NodeChange::name().into_owned(), "What is to change")),
             _ => None,
         }
     }
@@ -126,6 +131,8 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
         Answer::List(kind) => ("200", JSON, named(&format!("{kind}List"))),
         Answer::Applied => ("200", JSON, named(&Applied::name())),
         Answer::Scale => ("200", JSON, named(&Scale::name())),
+        Answer::Why => ("200", JSON, named(&Why::name())),
+        Answer::Rebalance => ("200", JSON, named(&Rebalance::name())),
         Answer::Logs => ("200", "application/x-ndjson", named(&ReplicaLine::name())),
         Answer::Version => ("200", JSON, named(&Version::name())),
         Answer::Json => ("200", JSON, Some(ObjectBuilder::new().into())),
@@ -154,6 +161,9 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<r::Metadata>(&mut schemas);
     add::<Applied>(&mut schemas);
     add::<Scale>(&mut schemas);
+    add::<r::NodeChange>(&mut schemas);
+    add::<Why>(&mut schemas);
+    add::<Rebalance>(&mut schemas);
     add::<ReplicaLine>(&mut schemas);
     add::<Version>(&mut schemas);
     add_kind::<r::NamespaceSpec>(&mut schemas);

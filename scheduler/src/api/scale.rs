@@ -4,10 +4,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use skiff_api::resource::ServiceSpec;
+use skiff_api::resource::{Service, ServiceSpec};
 use utoipa::ToSchema;
 
-use super::failure::Result;
+use super::failure::{Result, invalid};
 use super::target::Target;
 use super::write::{ATTEMPTS, Writable, fault_problem};
 use super::{ApiState, body};
@@ -22,7 +22,7 @@ pub struct Scale {
 
 pub(super) async fn get(state: ApiState, target: Target) -> Result<Response> {
     let live = state.objects.find::<ServiceSpec>(target.namespace.as_ref(), &target.name).await?;
-    Ok(Json(Scale { replicas: live.spec.replicas }).into_response())
+    Ok(Json(Scale { replicas: counted(&live)? }).into_response())
 }
 
 pub(super) async fn put(state: ApiState, target: Target, body: Body) -> Result<Response> {
@@ -30,8 +30,9 @@ pub(super) async fn put(state: ApiState, target: Target, body: Body) -> Result<R
     let mut attempt = 1;
     loop {
         let live = state.objects.find::<ServiceSpec>(target.namespace.as_ref(), &target.name).await?;
+        counted(&live)?;
         let mut wanted = live.clone();
-        wanted.spec.replicas = replicas;
+        wanted.spec.replicas = replicas.into();
         if let Some(fault) = ServiceSpec::faults(&wanted).into_iter().next() {
             return Err(fault_problem(fault).into());
         }
@@ -46,4 +47,13 @@ pub(super) async fn put(state: ApiState, target: Target, body: Body) -> Result<R
             }
         }
     }
+}
+
+/// How many there are to be, where a number says so.
+fn counted(service: &Service) -> Result<u32> {
+    service.spec.replicas.count().ok_or_else(|| {
+        let name = &service.metadata.name;
+        let problem = invalid(format!("service {name} has one replica on every node: there is nothing to scale"));
+        problem.hint("apply a manifest with a number as `replicas`").into()
+    })
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::Token;
 use super::images::Images;
+use crate::controllers::Oracle;
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{Events, Objects};
@@ -17,6 +18,7 @@ pub struct ApiOptions {
     pub events: Events,
     pub images: Arc<dyn Images>,
     pub logs: Arc<dyn LogSource>,
+    pub oracle: Oracle,
     pub token: Token,
     pub metrics: Metrics,
     /// Ends watches and logs that are being followed, so that the server can stop.
@@ -30,6 +32,7 @@ pub struct ApiState {
     pub(super) events: Events,
     pub(super) images: Arc<dyn Images>,
     pub(super) logs: Arc<dyn LogSource>,
+    pub(super) oracle: Oracle,
     pub(super) token: Token,
     pub(super) metrics: Metrics,
     pub(super) stop: CancellationToken,
@@ -39,7 +42,7 @@ pub struct ApiState {
 
 impl ApiState {
     pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
-        let ApiOptions { objects, events, images, logs, token, metrics, stop } = options;
-        Self { objects, events, images, logs, token, metrics, stop, openapi }
+        let ApiOptions { objects, events, images, logs, oracle, token, metrics, stop } = options;
+        Self { objects, events, images, logs, oracle, token, metrics, stop, openapi }
     }
 }

@@ -38,7 +38,7 @@ impl Executor<'_> {
             Action::DeleteRevision { name } => change.delete(&*self.workload.revisions.get(name)?.object),
             Action::CreateReplica { name, revision, node, status } => {
                 let service = self.service_name()?;
-                let spec = ReplicaSpec { service, revision: revision.clone(), node: node.clone() };
+                let spec = ReplicaSpec { service, revision: revision.clone(), node: node.clone(), moves_to: None };
                 let mut replica = Replica::new(self.metadata(name.as_str())?, spec);
                 replica.status = status.clone();
                 change.create(&replica)
@@ -50,6 +50,13 @@ impl Executor<'_> {
                 change.write_status(&replica, ReplicaStatus { since: self.now, ..ReplicaStatus::default() })
             }
             Action::Explain { name, status } => change.write_status(self.replica(name)?, status.clone()),
+            Action::Move { name, to } => {
+                let mut replica = self.replica(name)?.clone();
+                replica.spec.moves_to = to.clone();
+                replica.metadata.generation += 1;
+                let status = replica.status.clone();
+                change.write_status(&replica, status)
+            }
             Action::DeleteReplica { name } => change.delete(self.replica(name)?),
             Action::SetStatus(status) => change.write_status(&**self.workload.service.as_ref()?, status.clone()),
         })

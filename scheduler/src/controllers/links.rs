@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use skiff_api::resource::NodeSpec;
 use skiff_api::wire::{FromNode, Hello, ToNode};
 use skiff_api::{NodeName, Uid};
 use tokio::sync::mpsc;
@@ -169,10 +170,19 @@ fn check(hello: &Hello) -> Result<(), Refused> {
         return Err(Refused::BadName);
     }
     let texts = [&hello.version, &hello.platform, &hello.gateway, &hello.engine.name];
+    if !skiff_api::validate::node(&hello.labels, &NodeSpec::default()).is_empty() || !is_site(&hello.site) {
+        return Err(Refused::BadLabels);
+    }
     let choices: usize = hello.engine.choices.iter().map(|(key, value)| key.len() + value.len()).sum();
     let ids = hello.uid.as_str().len() + hello.incarnation.as_str().len();
     if texts.map(String::len).iter().sum::<usize>() + choices + ids > HELLO_BYTES_MAX {
         return Err(Refused::LongHello);
     }
     Ok(())
+}
+
+/// A site is a label's value: services may require it.
+fn is_site(site: &str) -> bool {
+    let label = BTreeMap::from([("of".to_owned(), site.to_owned())]);
+    skiff_api::validate::node(&label, &NodeSpec::default()).is_empty()
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skiff_api::resource::{Kind, Liveness, Node, Object, Replica, Revision, Service, Spec};
+use skiff_api::resource::{Kind, Namespace, Node, Object, Replica, Revision, Service, Spec};
 use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey};
 
 use crate::objects::{ObjectKey, decode, key};
@@ -23,6 +23,8 @@ pub(crate) struct Touched {
     pub(crate) replicas: BTreeSet<ReplicaKey>,
     /// There may be room for what had none.
     pub(crate) room: bool,
+    /// Nodes came, went or changed, so load may be uneven.
+    pub(crate) nodes: bool,
 }
 
 /// Reads everything, as of one revision.
@@ -80,15 +82,26 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
         (Kind::Node, None) => {
             let name = NodeName::new(key.name);
             let node: Option<Arc<Node>> = read(after);
-            let alive = |node: &Option<Arc<Node>>| node.as_ref().is_some_and(|n| n.status.liveness == Liveness::Alive);
-            let was_alive = state.node(&name).is_some_and(|node| node.is_alive());
-            let is_alive = alive(&node);
+            let (before, after) = (state.node(&name).and_then(|node| node.node.clone()), node.clone());
             state.set_node(&name, node);
+            let is_alive = state.node(&name).is_some_and(|node| node.is_alive());
             touched.room |= is_alive;
-            if was_alive != is_alive {
+            // Its report of itself alone changes nothing for those who are there.
+            let decides = |node: Option<Arc<Node>>| {
+                let capacity = node.as_ref().map(|node| node.status.capacity);
+                node.map(|node| (node.status.liveness, node.spec.clone(), node.metadata.labels.clone(), capacity))
+            };
+            if decides(before) != decides(after) {
+                touched.nodes = true;
                 let placed = state.node(&name).map(|node| &node.replicas).into_iter().flatten();
-                touched.services.extend(placed.filter_map(|replica| state.owner(replica).cloned()));
+                touched.services.extend(placed.filter_map(|replica| state.owner(replica)));
+                touched.services.extend(state.everywhere().iter().cloned());
             }
+        }
+        (Kind::Namespace, None) => {
+            let Ok(name) = key.name.parse::<Name>() else { return };
+            state.set_namespace(&name, read::<Namespace, _>(after));
+            touched.room = true;
         }
         _ => {}
     }

@@ -14,18 +14,22 @@
 //! compacted what the watch still needed, the whole is read again and every service planned once. A plan commits with a
 //! comparison of all it was made from; if that fails, somebody else wrote, and the service is planned again.
 
+mod balance;
 mod counters;
 mod events;
 mod execute;
 mod links;
 mod mirror;
+mod queries;
 mod reports;
 mod retry;
 mod run;
 mod term;
+mod wakes;
 
 pub(crate) use counters::Counters;
 pub(crate) use events::Recorder;
+pub use queries::{Effect, Oracle};
 pub(crate) use run::{Control, Parts};
 pub(crate) use term::Term;
 pub use term::TermError;

@@ -28,6 +28,7 @@ pub(super) struct Reports {
 pub(super) enum NodeReport {
     Hello(Box<Hello>),
     Lost,
+    Dead,
 }
 
 /// A report on its way into the store.
@@ -133,7 +134,8 @@ fn node_change(state: &State, name: &NodeName, report: &NodeReport, now: Timesta
         (None, NodeReport::Hello(hello)) => {
             let mut metadata = Metadata::new(None, name.as_str());
             metadata.uid = hello.uid.clone();
-            let mut node = Node::new(metadata, NodeSpec {});
+            metadata.labels = hello.labels.clone();
+            let mut node = Node::new(metadata, NodeSpec::default());
             node.status = liveness::hello(&node.status, hello, now);
             Some(Change::new().create(&node))
         }
@@ -141,7 +143,11 @@ fn node_change(state: &State, name: &NodeName, report: &NodeReport, now: Timesta
             let status = liveness::lost(&node.status, now);
             (status != node.status).then(|| Change::new().write_status(node, status))
         }
-        (None, NodeReport::Lost) => None,
+        (Some(node), NodeReport::Dead) => {
+            let status = liveness::dead(&node.status, now);
+            (status != node.status).then(|| Change::new().write_status(node, status))
+        }
+        (None, NodeReport::Lost | NodeReport::Dead) => None,
     }
 }
 

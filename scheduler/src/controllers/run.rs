@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -13,18 +15,23 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::balance::{self, Balance};
 use super::counters::{Counters, add};
 use super::events::Recorder;
 use super::execute;
 use super::links::{Links, News};
 use super::mirror::{self, Touched};
+use super::queries::{Effect, Query};
 use super::reports::{NodeReport, Reports, Written, placed_on};
 use super::retry::Retry;
 use super::term::Term;
+use super::wakes::Wakes;
 use crate::link::{Arrival, LogRouter};
 use crate::objects::{Change, Error, Objects};
 use crate::plan::lint::Lint;
-use crate::plan::{Board, Names, Plan, State, service};
+use crate::plan::liveness::{LivenessOptions, Vigil};
+use crate::plan::rebalance::{self, Options};
+use crate::plan::{Board, Names, Plan, State, service, why};
 use crate::store::{self, Revision, Watch};
 
 /// Services planned at once: enough to share the store's commits, few enough that what comes meanwhile is seen soon.
@@ -36,6 +43,9 @@ const COMMITS_MAX: usize = 128;
 /// Transactions taken in before nodes are told, so that a burst becomes one message.
 const BATCHES_MAX: usize = 256;
 
+/// The longest sleep: a wall clock that jumps is noticed by then.
+const WAKE_MAX_MS: u64 = 3_600_000;
+
 /// What the loop works with.
 pub(crate) struct Parts {
     pub(crate) objects: Objects,
@@ -44,7 +54,9 @@ pub(crate) struct Parts {
     pub(crate) names: Names,
     pub(crate) logs: LogRouter,
     pub(crate) inbox: mpsc::Receiver<Arrival>,
+    pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) liveness: LivenessOptions,
 }
 
 /// The control loop.
@@ -53,9 +65,16 @@ pub(crate) struct Control {
     recorder: Recorder,
     names: Names,
     inbox: mpsc::Receiver<Arrival>,
+    queries: mpsc::Receiver<Query>,
     counters: Arc<Counters>,
     links: Links,
     state: State,
+    /// The state's nodes in the order in which they fill up.
+    board: Board,
+    started: Instant,
+    vigil: Vigil,
+    wakes: Wakes,
+    balance: Balance,
     watch: Watch,
     /// The state is as of this revision.
     seen: Revision,
@@ -77,17 +96,42 @@ type Outcome = Vec<(Write, Result<Revision, Error>)>;
 impl Control {
     /// Reads the whole state. Every service will be planned, and every node is suspect until it says hello.
     pub(crate) async fn load(parts: Parts) -> Result<Self, store::Error> {
-        let Parts { objects, recorder, term, names, logs, inbox, counters } = parts;
-        let (state, seen) = mirror::load(&**objects.store()).await?;
+        let Parts { objects, recorder, term, names, logs, inbox, queries, counters, liveness } = parts;
+        let (mut state, seen) = mirror::load(&**objects.store()).await?;
         let watch = objects.watch(seen);
         let links = Links::new(term, logs, Arc::clone(&counters));
         let mut reports = Reports::default();
+        let (started, mut vigil) = (Instant::now(), Vigil::new(liveness, 0));
         for name in state.nodes().keys() {
             reports.node(name.clone(), NodeReport::Lost);
+            vigil.lost(name.clone(), 0);
         }
+        let mut board = Board::default();
+        board.sync(&mut state);
         let dirty = state.workloads().keys().cloned().collect();
         let (wrote, retry) = (Revision::ZERO, Retry::default());
-        Ok(Self { objects, recorder, names, inbox, counters, links, state, watch, seen, wrote, dirty, reports, retry })
+        let (wakes, balance) = (Wakes::default(), Balance::default());
+        Ok(Self {
+            objects,
+            recorder,
+            names,
+            inbox,
+            queries,
+            counters,
+            links,
+            state,
+            board,
+            started,
+            vigil,
+            wakes,
+            balance,
+            watch,
+            seen,
+            wrote,
+            dirty,
+            reports,
+            retry,
+        })
     }
 
     /// Runs until the token is cancelled or the store is closed.
@@ -97,6 +141,8 @@ impl Control {
             if round.is_none() {
                 round = self.begin().await;
             }
+            // While a round is under way, only what ends it can make the next one begin.
+            let idle_until = if round.is_none() { self.next_wake() } else { None };
             let at = self.retry.at();
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -116,12 +162,69 @@ impl Control {
                 () = async { match at { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
                     self.dirty.extend(self.retry.take());
                 }
+                Some(query) = self.queries.recv() => self.answer(query),
+                // The next round looks at what is due.
+                () = async { match idle_until { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {}
             }
         }
         // What is being written is written, and its events with it.
         if let Some(round) = round {
             let outcome = round.await;
             self.settle(outcome);
+        }
+    }
+
+    /// When something is to be looked at although nothing happens.
+    fn next_wake(&mut self) -> Option<Instant> {
+        // What waits for the last round's writes to be seen is looked at then.
+        if self.seen < self.wrote {
+            return None;
+        }
+        let verdict = self.vigil.verdict(&self.state, self.elapsed_ms());
+        let dies = verdict.wake_ms.map(|ms| self.started + Duration::from_millis(ms));
+        let due = self.wakes.first().map(|at| {
+            let ms = at.duration_since(Timestamp::now()).as_millis().clamp(1, i128::from(WAKE_MAX_MS));
+            Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(WAKE_MAX_MS))
+        });
+        [dies, due, self.balance.due()].into_iter().flatten().min()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn answer(&mut self, query: Query) {
+        self.board.sync(&mut self.state);
+        // Whoever asked may have gone.
+        match query {
+            Query::Why(key, answer) => {
+                let _ = answer.send(why::explain(&self.state, &self.board, &key, Timestamp::now()));
+            }
+            Query::Rebalance(effect, answer) => {
+                let set = rebalance::plan(&self.state, &self.board, Options::ASKED);
+                if effect == Effect::Real && !set.moves.is_empty() {
+                    self.balance.ask(Instant::now());
+                }
+                let _ = answer.send(balance::told(&set));
+            }
+        }
+    }
+
+    /// Gives up nodes that could not be heard for too long, unless they are too many.
+    fn judge(&mut self) {
+        let verdict = self.vigil.verdict(&self.state, self.elapsed_ms());
+        let braked = verdict.brake.map_or(0, |brake| brake.lost as u64);
+        if self.counters.brake.swap(braked, Ordering::Relaxed) == 0
+            && let Some(brake) = verdict.brake
+        {
+            tracing::warn!(
+                lost = brake.lost,
+                nodes = brake.nodes,
+                "too many nodes were lost at once: none is given up"
+            );
+        }
+        for node in verdict.dead {
+            self.reports.node(node, NodeReport::Dead);
         }
     }
 
@@ -142,6 +245,10 @@ impl Control {
         }
         let news = self.links.publish(&self.state, &touched);
         self.dirty.extend(touched.services);
+        self.balance.state_changed(&self.state, Instant::now());
+        if touched.nodes {
+            self.balance.nodes_changed(Instant::now());
+        }
         if touched.room {
             self.dirty.extend(self.state.unplaced().iter().cloned());
         }
@@ -156,6 +263,8 @@ impl Control {
             match mirror::load(&**self.objects.store()).await {
                 Ok((state, seen)) => {
                     (self.state, self.seen) = (state, seen);
+                    self.board = Board::new(&self.state);
+                    self.state.take_changed();
                     self.watch = self.objects.watch(seen);
                     self.dirty = self.state.workloads().keys().cloned().collect();
                     let news = self.links.publish_whole(&self.state);
@@ -178,6 +287,7 @@ impl Control {
             match news {
                 News::Lost(node) => {
                     tracing::info!(%node, "lost a node's link");
+                    self.vigil.lost(node.clone(), self.elapsed_ms());
                     self.reports.node(node, NodeReport::Lost);
                 }
                 News::Said(node, message) => self.hear(node, *message),
@@ -189,6 +299,7 @@ impl Control {
         let bad = match message {
             FromNode::Hello(hello) => {
                 tracing::info!(%node, version = %hello.version, gateway = %hello.gateway, "a node said hello");
+                self.vigil.heard(&node);
                 self.reports.node(node.clone(), NodeReport::Hello(Box::new(hello)));
                 0
             }
@@ -220,6 +331,9 @@ impl Control {
             return None;
         }
         let now = Timestamp::now();
+        self.judge();
+        self.dirty.extend(self.wakes.take_due(now));
+        self.board.sync(&mut self.state);
         let mut writes = Vec::new();
         // After a failure, what nodes said waits as long as the plans that failed.
         if self.retry.at().is_none() {
@@ -235,6 +349,12 @@ impl Control {
             tokio::task::yield_now().await;
         }
         if writes.is_empty() {
+            for plan in self.balance.next(&self.state, &self.board, Instant::now()) {
+                add(&self.counters.moves, 1);
+                writes.extend(execute::change(&self.state, &plan, now).map(|change| (Write::Plan(plan), change)));
+            }
+        }
+        if writes.is_empty() {
             return None;
         }
         let objects = self.objects.clone();
@@ -246,11 +366,11 @@ impl Control {
     }
 
     fn plan(&mut self, now: Timestamp, writes: &mut Vec<(Write, Change)>) {
-        let mut board = Board::new(&self.state);
         let mut lint = Lint::new(&self.state);
         for _ in 0..PLANS_MAX {
             let Some(key) = self.dirty.pop_first() else { break };
-            let plan = service::plan(&self.state, &key, &mut board, &mut self.names, now);
+            let plan = service::plan(&self.state, &key, &mut self.board, &mut self.names, now);
+            self.wakes.set(&key, plan.wake);
             if plan.is_empty() {
                 continue;
             }

@@ -22,6 +22,8 @@ pub(crate) enum Refused {
     NoHello { message: &'static str },
     #[error("its name is not one (hint: use letters, digits, '-', '.' and '_')")]
     BadName,
+    #[error("its site or labels are none (hint: write KEY=VALUE, of letters, digits, '-', '_' and '.')")]
+    BadLabels,
     #[error("its hello is longer than any node's")]
     LongHello,
     #[error("another machine with that name is connected (hint: give each node its own name)")]

@@ -69,7 +69,7 @@ async fn spec_and_status_keep_off_each_other() {
     assert_eq!((labelled.status.ready, labelled.metadata.generation), (3, 1), "labels make no generation");
     assert_eq!(labelled.metadata.uid, first.metadata.uid);
 
-    wanted.spec.replicas = 2;
+    wanted.spec.replicas = 2.into();
     let scaled = objects.write_spec(&labelled, &wanted, Change::new()).await.unwrap();
     assert_eq!(scaled.metadata.generation, 2);
     assert_eq!(objects.find::<ServiceSpec>(Some(&name("default")), "cart").await.unwrap(), scaled);
@@ -80,7 +80,7 @@ async fn a_write_from_an_old_reading_is_refused() {
     let objects = objects().await;
     let old = objects.create(service("default", "cart", &[])).await.unwrap();
     let mut wanted = old.clone();
-    wanted.spec.replicas = 2;
+    wanted.spec.replicas = 2.into();
     let new = objects.write_spec(&old, &wanted, Change::new()).await.unwrap();
     for change in [
         Change::new().write_spec(&old, &wanted),
@@ -113,7 +113,8 @@ async fn a_change_is_whole() {
 
     // Two creations in one namespace move its guard once.
     let replica = |n: u32| {
-        let spec = ReplicaSpec { service: name("cart"), revision: RevisionName::new("cart-1"), node: None };
+        let spec =
+            ReplicaSpec { service: name("cart"), revision: RevisionName::new("cart-1"), node: None, moves_to: None };
         Replica::new(Metadata::new(Some(name("default")), format!("cart-1-{n}")), spec)
     };
     let exists = ObjectKey::of(&cart);

@@ -1,5 +1,6 @@
 //! What a plan consists of.
 
+use jiff::Timestamp;
 use skiff_api::resource::{EventType, ObjectRef, ReplicaStatus, RevisionSpec, ServiceStatus};
 use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey};
 
@@ -10,11 +11,13 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What happens and why, for people; written once the actions are done.
     pub events: Vec<PlannedEvent>,
+    /// When to plan again although nothing happened.
+    pub wake: Option<Timestamp>,
 }
 
 impl Plan {
     pub fn nothing(service: ServiceKey) -> Self {
-        Self { service, actions: Vec::new(), events: Vec::new() }
+        Self { service, actions: Vec::new(), events: Vec::new(), wake: None }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -48,6 +51,11 @@ pub enum Action {
     Explain {
         name: ReplicaName,
         status: ReplicaStatus,
+    },
+    /// Has a replica move to a node, or stay where it is.
+    Move {
+        name: ReplicaName,
+        to: Option<NodeName>,
     },
     DeleteReplica {
         name: ReplicaName,

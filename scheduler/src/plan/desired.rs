@@ -16,7 +16,7 @@ use crate::objects::routes_of;
 /// The assignment of a replica, if it is placed on that node and its revision is known.
 pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<Assignment> {
     let owner = state.owner(key)?;
-    let workload = state.workload(owner)?;
+    let workload = state.workload(&owner)?;
     let replica = workload.replicas.get(&key.name)?;
     if replica.spec.node.as_ref() != Some(node) {
         return None;

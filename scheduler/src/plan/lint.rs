@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use skiff_api::resource::Resources;
+use skiff_api::resource::{Phase, Resources, Service, own_labels};
 use skiff_api::{NodeName, ReplicaName, RevisionName};
 
-use super::state::Health;
 use super::{Action, Plan, State};
 
 /// What is wrong with a plan.
@@ -21,6 +20,10 @@ pub enum Fault {
     },
     /// It places on a node that is not alive.
     NodeNotAlive {
+        node: NodeName,
+    },
+    /// It places on a node that is cordoned or drained, or that the service's placement rules out.
+    NodeNotAllowed {
         node: NodeName,
     },
     /// It leaves fewer that answer than are wanted, or than there were.
@@ -50,6 +53,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Capacity { node } => write!(f, "more is placed on {node} than it has"),
             Self::NodeNotAlive { node } => write!(f, "{node} is not alive"),
+            Self::NodeNotAllowed { node } => write!(f, "the service may not be placed on {node}"),
             Self::Availability { before, after, wanted } => {
                 write!(f, "{after} replicas would answer where {before} do and {wanted} are wanted")
             }
@@ -84,25 +88,33 @@ impl<'a> Lint<'a> {
                 faults.push(Fault::NoRevision { replica, revision });
             }
         }
-        let workload = self.state.workload(&plan.service);
-        let wanted = workload.and_then(|workload| workload.service.as_ref()).map_or(0, |service| service.spec.replicas);
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let service = self.state.workload(&plan.service).and_then(|workload| workload.service.as_deref());
+        let (count, unavailable) = service.map_or((0, 0), |service| {
+            // Of a service on every node, what goes follows from the nodes alone.
+            (service.spec.replicas.count().unwrap_or(0), service.spec.update.unavailable)
+        });
+        let wanted = usize::try_from(count.saturating_sub(unavailable)).unwrap_or(usize::MAX);
         let ready = |replicas: &BTreeMap<&ReplicaName, Seen<'_>>| replicas.values().filter(|r| r.is_ready).count();
         let (ready_before, ready_after) = (ready(&before), ready(&after));
         if ready_after < wanted.min(ready_before) {
             faults.push(Fault::Availability { before: ready_before, after: ready_after, wanted });
         }
-        let mut placed = self.placed.clone();
+        let mut more: BTreeMap<NodeName, Resources> = BTreeMap::new();
         for (name, replica) in &after {
             let newly = before.get(name).is_none_or(|before| before.node.is_none());
             let (Some(node), true) = (replica.node, newly) else { continue };
             let resources = revisions.get(replica.revision).copied().unwrap_or(Resources::ZERO);
-            let sum = placed.entry(node.clone()).or_insert(Resources::ZERO);
+            let sum = more.entry(node.clone()).or_insert(Resources::ZERO);
             *sum = sum.plus(resources);
         }
-        faults.extend(self.overfull(&placed));
+        for (name, more) in &more {
+            faults.extend(self.node_fault(name, *more, service));
+        }
         if faults.is_empty() {
-            self.placed = placed;
+            for (name, more) in more {
+                let sum = self.placed.entry(name).or_insert(Resources::ZERO);
+                *sum = sum.plus(more);
+            }
         }
         faults
     }
@@ -116,24 +128,38 @@ impl<'a> Lint<'a> {
         let seen = |replica: &'a skiff_api::resource::Replica| Seen {
             revision: &replica.spec.revision,
             node: replica.spec.node.as_ref(),
-            is_ready: workload.owns(&replica.metadata.owners) && Health::of(replica, self.state) == Health::Ready,
+            is_ready: workload.owns(&replica.metadata.owners) && self.answers(replica),
         };
         workload.replicas.iter().map(|(name, replica)| (name, seen(replica))).collect()
     }
 
-    fn overfull(&self, placed: &BTreeMap<NodeName, Resources>) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for (name, more) in placed {
-            let Some(node) = self.state.node(name).filter(|node| node.is_alive()) else {
-                faults.push(Fault::NodeNotAlive { node: name.clone() });
-                continue;
+    /// Whether a replica answers requests, as far as anybody can know.
+    fn answers(&self, replica: &skiff_api::resource::Replica) -> bool {
+        let node = replica.spec.node.as_ref().and_then(|name| self.state.node(name));
+        replica.status.phase == Phase::Ready && node.is_some_and(|node| node.is_alive())
+    }
+
+    /// What is wrong with placing that much more of a service on a node.
+    fn node_fault(&self, name: &NodeName, more: Resources, service: Option<&Service>) -> Option<Fault> {
+        let Some(state) = self.state.node(name).filter(|node| node.is_alive()) else {
+            return Some(Fault::NodeNotAlive { node: name.clone() });
+        };
+        if let (Some(node), Some(service)) = (state.node.as_deref(), service) {
+            let placement = &service.spec.placement;
+            let own = own_labels(name.as_str(), &node.status);
+            let has = |key: &str, value: &str| match own.iter().find(|(own, text)| *own == key && !text.is_empty()) {
+                Some((_, text)) => text == value,
+                None => node.metadata.labels.get(key).is_some_and(|text| text == value),
             };
-            let (sum, capacity) = (node.reserved.plus(*more), node.capacity());
-            if sum.memory > capacity.memory || sum.cpu > capacity.cpu {
-                faults.push(Fault::Capacity { node: name.clone() });
+            let open = !node.spec.unschedulable && !node.spec.draining;
+            let labelled = placement.require.iter().all(|(key, value)| has(key, value));
+            if !open || !labelled || placement.repelled(&node.spec.taints).is_some() {
+                return Some(Fault::NodeNotAllowed { node: name.clone() });
             }
         }
-        faults
+        let placed = self.placed.get(name).copied().unwrap_or(Resources::ZERO);
+        let sum = state.reserved.plus(placed).plus(more);
+        (!state.capacity().holds(sum)).then(|| Fault::Capacity { node: name.clone() })
     }
 }
 
@@ -187,7 +213,7 @@ fn apply<'a>(
                 Some(replica) => replica.node = Some(node),
                 None => _ = missing.insert(name.to_string()),
             },
-            Action::Explain { name, .. } => {
+            Action::Explain { name, .. } | Action::Move { name, .. } => {
                 if !replicas.contains_key(name) {
                     missing.insert(name.to_string());
                 }
@@ -206,7 +232,7 @@ fn apply<'a>(
 
 #[cfg(test)]
 mod tests {
-    use skiff_api::resource::{Phase, ReplicaStatus};
+    use skiff_api::resource::ReplicaStatus;
 
     use super::*;
     use crate::plan::testing::{World, key, memory};
@@ -226,7 +252,7 @@ mod tests {
     }
 
     fn faults(world: &World, service: &str, actions: Vec<Action>) -> Vec<String> {
-        let plan = Plan { service: key(service), actions, events: Vec::new() };
+        let plan = Plan { service: key(service), actions, events: Vec::new(), wake: None };
         Lint::new(&world.state).check(&plan).iter().map(ToString::to_string).collect()
     }
 
@@ -265,6 +291,7 @@ mod tests {
             service: key(service),
             actions: vec![create("b", &format!("{service}-1"), "n")],
             events: Vec::new(),
+            wake: None,
         };
         let mut lint = Lint::new(&world.state);
         assert_eq!(lint.check(&plan("web")), []);

@@ -12,20 +12,24 @@
 //! when it has been carried out, planning again yields the next step, and nothing once the service is as it should be.
 
 pub mod action;
+pub mod board;
 pub mod desired;
+pub mod everywhere;
 pub mod lint;
 pub mod liveness;
 pub mod names;
 pub mod placement;
+pub mod rebalance;
 pub mod revision;
 pub mod rollout;
 pub mod service;
 pub mod state;
 pub mod status;
+pub mod why;
 
 pub use action::{Action, Plan, PlannedEvent};
+pub use board::Board;
 pub use names::Names;
-pub use placement::Board;
 pub use state::{State, Workload};
 
 #[cfg(test)]

@@ -5,19 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use skiff_api::resource::{EventType, Kind, ObjectRef, Phase, ReplicaStatus, Resources, Service};
+use jiff::{SignedDuration, Timestamp};
+use skiff_api::resource::{
+    EventType, Kind, ObjectRef, Phase, Placement, Replica, ReplicaStatus, Replicas, Resources, Service, Strategy,
+};
 use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey};
 
-use super::placement::{Choice, NoNodeFits};
+use super::board::{Access, Ask, Peers, Refusal};
+use super::everywhere::{self, Standing};
+use super::placement::{self, Choice, Waits};
 use super::revision::{self, Target};
-use super::rollout::{self, STEP_MAX, Why};
-use super::state::Health;
+use super::rollout::{self, Budget, STEP_MAX, Why};
+use super::state::{self, Health};
 use super::status::{self, READY, Seen};
 use super::{Action, Board, Names, Plan, PlannedEvent, State, Workload};
-
-/// The reason of a replica that no node takes.
-pub const NO_NODE_FITS: &str = "NoNodeFits";
 
 /// The next step for a service. `board` is shared by the plans of one round; `now` dates what changes.
 pub fn plan(state: &State, key: &ServiceKey, board: &mut Board, names: &mut Names, now: Timestamp) -> Plan {
@@ -33,8 +34,10 @@ pub fn plan(state: &State, key: &ServiceKey, board: &mut Board, names: &mut Name
                 target: revision::target(key, service, workload),
                 now,
                 plan: Plan::nothing(key.clone()),
+                wanted: 0,
                 made: Vec::new(),
                 changed: BTreeMap::new(),
+                blocked: None,
             };
             builder.build(board, names)
         }
@@ -71,10 +74,14 @@ struct Builder<'a> {
     target: Target,
     now: Timestamp,
     plan: Plan,
+    /// How many replicas there should be.
+    wanted: usize,
     /// Replicas that this plan creates.
     made: Vec<(ReplicaName, Option<NodeName>, ReplicaStatus)>,
     /// Replicas that wait for room, as this plan leaves them.
     changed: BTreeMap<ReplicaName, (Option<NodeName>, ReplicaStatus)>,
+    /// A node that should have a replica and does not take it.
+    blocked: Option<(NodeName, Refusal)>,
 }
 
 impl Builder<'_> {
@@ -84,68 +91,131 @@ impl Builder<'_> {
             self.event(EventType::Normal, "RevisionCreated", message);
             self.plan.actions.push(Action::CreateRevision { name, spec });
         }
-        let step = rollout::plan(self.wanted(), self.target.number(), &self.copies());
-        self.report_scaling();
-        let removed: BTreeSet<ReplicaName> = step.remove.iter().map(|removal| removal.name.clone()).collect();
-        let mut siblings = self.siblings();
-        self.place_waiting(board, &mut siblings, &removed);
-        self.create(step.create, board, &mut siblings, names);
-        self.remove(step.remove);
+        let mut peers = self.peers(board);
+        let removals = match self.service.spec.replicas {
+            Replicas::Count(wanted) => {
+                self.wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+                self.report_scaling(wanted);
+                let budget = Budget::from(&self.service.spec.update);
+                let step = rollout::plan(self.wanted, self.target.number(), budget, &self.members());
+                let removed = step.remove.iter().map(|removal| removal.name.clone()).collect();
+                self.place_waiting(board, &mut peers, &removed);
+                self.create(step.create, board, &mut peers, names);
+                step.remove
+            }
+            Replicas::EveryNode => self.cover(board, &mut peers, names),
+        };
+        let removed: BTreeSet<ReplicaName> = removals.iter().map(|removal| removal.name.clone()).collect();
+        self.remove(removals);
         let expired = revision::expired(self.workload, &self.target);
         self.plan.actions.extend(expired.into_iter().take(STEP_MAX).map(|name| Action::DeleteRevision { name }));
         self.set_status(&removed);
         self.plan
     }
 
-    fn wanted(&self) -> usize {
-        usize::try_from(self.service.spec.replicas).unwrap_or(usize::MAX)
+    fn placement(&self) -> &Placement {
+        &self.service.spec.placement
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.state.namespace(&self.key.namespace).map_or_else(Strategy::default, state::NamespaceState::strategy)
     }
 
     fn number(&self, revision: &RevisionName) -> u64 {
         self.workload.revisions.get(revision).map_or(0, |revision| revision.object.spec.number)
     }
 
-    fn copies(&self) -> Vec<rollout::Member> {
-        let copy = |(name, replica): (&ReplicaName, &std::sync::Arc<skiff_api::resource::Replica>)| rollout::Member {
-            name: name.clone(),
-            number: self.number(&replica.spec.revision),
-            health: Health::of(replica, self.state),
-        };
-        self.workload.replicas.iter().map(copy).collect()
+    fn health(&self, replica: &Replica) -> Health {
+        Health::of(replica, self.state, &self.service.spec.offline, self.now)
     }
 
-    fn siblings(&self) -> BTreeMap<NodeName, usize> {
-        let mut siblings = BTreeMap::new();
-        for node in self.workload.replicas.values().filter_map(|replica| replica.spec.node.clone()) {
-            *siblings.entry(node).or_default() += 1;
+    /// The health of a replica for whatever is taken away because of it: one that has just become ready may fail yet.
+    fn proven_health(&mut self, replica: &Replica) -> Health {
+        let health = self.health(replica);
+        if health == Health::Ready && replica.spec.revision == *self.target.name() {
+            let healthy = i64::try_from(self.service.spec.update.healthy.as_ms()).unwrap_or(i64::MAX);
+            let at = replica.status.since.checked_add(SignedDuration::from_millis(healthy)).unwrap_or(Timestamp::MAX);
+            // A service that has nothing else to stand on loses nothing by trusting it.
+            if at > self.now && healthy > 0 && self.is_changing() {
+                self.wake_at(at);
+                return Health::Starting;
+            }
         }
-        siblings
+        health
+    }
+
+    /// Whether there is a replica that another is to stand in for.
+    fn is_changing(&self) -> bool {
+        self.workload
+            .replicas
+            .values()
+            .any(|replica| replica.spec.revision != *self.target.name() || !self.stays(replica))
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.plan.wake = Some(self.plan.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Whether a replica may stay on its node.
+    fn stays(&self, replica: &Replica) -> bool {
+        if replica.spec.moves_to.is_some() {
+            return false;
+        }
+        let node = replica.spec.node.as_ref().and_then(|name| self.state.node(name)?.node.as_ref());
+        node.is_none_or(|node| !node.spec.draining && self.placement().evicted(&node.spec.taints).is_none())
+    }
+
+    fn members(&mut self) -> Vec<rollout::Member> {
+        let workload = self.workload;
+        let mut members = Vec::with_capacity(workload.replicas.len());
+        for (name, replica) in &workload.replicas {
+            self.wake_when_given_up(replica);
+            let health = self.proven_health(replica);
+            let number = self.number(&replica.spec.revision);
+            members.push(rollout::Member { name: name.clone(), number, health, stays: self.stays(replica) });
+        }
+        members
+    }
+
+    /// A service may wait for a dead node longer than others.
+    fn wake_when_given_up(&mut self, replica: &Replica) {
+        let Some(node) = &replica.spec.node else { return };
+        let at = state::given_up_at(self.state.node(node), &self.service.spec.offline);
+        if let Some(at) = at.filter(|at| *at > self.now) {
+            self.wake_at(at);
+        }
+    }
+
+    /// Where the replicas are that will not have to leave.
+    fn peers(&self, board: &Board) -> Peers {
+        let mut peers = Peers::default();
+        for replica in self.workload.replicas.values() {
+            if let Some(node) = replica.spec.node.as_ref().filter(|_| self.health(replica) != Health::Lost) {
+                board.meet(&mut peers, node, self.placement());
+            }
+        }
+        peers
     }
 
     /// Says that the wanted number changed, once for each change of the spec.
-    fn report_scaling(&mut self) {
+    fn report_scaling(&mut self, wanted: u32) {
         let status = &self.service.status;
         let is_news = status.observed_generation != self.service.metadata.generation;
         let same_revision = status.revision.as_ref() == Some(self.target.name());
-        let (before, wanted) = (status.updated, self.service.spec.replicas);
+        let before = status.updated;
         if is_news && same_revision && before != wanted {
             self.event(EventType::Normal, "Scaled", format!("scaled from {before} to {wanted} replicas"));
         }
     }
 
     /// Tries again for replicas that no node took before.
-    fn place_waiting(
-        &mut self,
-        board: &mut Board,
-        siblings: &mut BTreeMap<NodeName, usize>,
-        removed: &BTreeSet<ReplicaName>,
-    ) {
+    fn place_waiting(&mut self, board: &mut Board, peers: &mut Peers, removed: &BTreeSet<ReplicaName>) {
         let waiting: Vec<_> = (self.workload.replicas.iter())
             .filter(|(name, replica)| replica.spec.node.is_none() && !removed.contains(name))
             .take(STEP_MAX)
             .collect();
         for (name, replica) in waiting {
-            match place(board, siblings, self.workload_resources(&replica.spec.revision)) {
+            match self.place(board, peers, self.workload_resources(&replica.spec.revision)) {
                 Ok(choice) => {
                     let node = choice.score.node.clone();
                     self.report_placed(name, &choice);
@@ -162,31 +232,106 @@ impl Builder<'_> {
         }
     }
 
-    fn create(&mut self, count: usize, board: &mut Board, siblings: &mut BTreeMap<NodeName, usize>, names: &mut Names) {
+    fn create(&mut self, count: usize, board: &mut Board, peers: &mut Peers, names: &mut Names) {
         let mut taken: BTreeSet<ReplicaName> = self.workload.replicas.keys().cloned().collect();
+        let mut moves = self.moves();
         for _ in 0..count {
-            let name = names.replica(&self.key.name, self.target.number(), &taken);
-            taken.insert(name.clone());
-            let (node, status) = match place(board, siblings, self.service.spec.resources) {
-                Ok(choice) => {
-                    self.report_placed(&name, &choice);
-                    let status = ReplicaStatus { since: self.now, ..ReplicaStatus::default() };
-                    (Some(choice.score.node), status)
+            if let Some((name, to)) = moves.pop() {
+                match self.place_on(board, peers, &to) {
+                    Ok(choice) => self.add(Ok(choice), &mut taken, names),
+                    // What had room when the move was planned has none now: it stays where it is.
+                    Err(_) => self.plan.actions.push(Action::Move { name, to: None }),
                 }
-                Err(refused) => (None, self.refused(&name, &refused)),
-            };
-            let revision = self.target.name().clone();
-            let (planned, planned_status) = (node.clone(), status.clone());
-            self.plan.actions.push(Action::CreateReplica { name: name.clone(), revision, node, status });
-            self.made.push((name, planned, planned_status));
+                continue;
+            }
+            let choice = self.place(board, peers, self.service.spec.resources);
+            self.add(choice, &mut taken, names);
         }
+    }
+
+    /// Moves whose successors are not under way yet. The last one is the next.
+    fn moves(&self) -> Vec<(ReplicaName, NodeName)> {
+        let coming: Vec<&NodeName> = (self.workload.replicas.values())
+            .filter(|replica| self.stays(replica) && !self.health(replica).serves())
+            .filter_map(|replica| replica.spec.node.as_ref())
+            .collect();
+        let moves = self.workload.replicas.iter().rev();
+        let moves = moves.filter_map(|(name, replica)| Some((name.clone(), replica.spec.moves_to.clone()?)));
+        moves.filter(|(_, to)| !coming.contains(&to)).collect()
+    }
+
+    fn add(&mut self, choice: Result<Choice, Waits>, taken: &mut BTreeSet<ReplicaName>, names: &mut Names) {
+        let name = names.replica(&self.key.name, self.target.number(), taken);
+        taken.insert(name.clone());
+        let (node, status) = match choice {
+            Ok(choice) => {
+                self.report_placed(&name, &choice);
+                let status = ReplicaStatus { since: self.now, ..ReplicaStatus::default() };
+                (Some(choice.score.node), status)
+            }
+            Err(refused) => (None, self.refused(&name, &refused)),
+        };
+        let revision = self.target.name().clone();
+        let (planned, planned_status) = (node.clone(), status.clone());
+        self.plan.actions.push(Action::CreateReplica { name: name.clone(), revision, node, status });
+        self.made.push((name, planned, planned_status));
+    }
+
+    /// One replica on every node that is allowed. Answers what goes.
+    fn cover(&mut self, board: &mut Board, peers: &mut Peers, names: &mut Names) -> Vec<rollout::Removal> {
+        let standing = |seat: &super::board::Seat| match seat.access {
+            Access::Open | Access::Cordoned if seat.allows(self.placement()).is_err() => {
+                let evicted = self.placement().evicted(&seat.taints).is_some();
+                let required = self.placement().require.iter().all(|(key, value)| seat.labels.get(key) == Some(value));
+                // A taint that only keeps new ones away keeps nobody from staying.
+                if required && !evicted { Standing::Keeps } else { Standing::Refuses }
+            }
+            Access::Open => Standing::Wants,
+            Access::Cordoned | Access::Suspect | Access::Dead => Standing::Keeps,
+            Access::Draining | Access::Gone => Standing::Refuses,
+        };
+        let nodes: BTreeMap<NodeName, Standing> =
+            board.seats().map(|seat| (seat.name.clone(), standing(seat))).collect();
+        let mut members: BTreeMap<NodeName, Vec<everywhere::Member>> = BTreeMap::new();
+        let mut strays = Vec::new();
+        let workload = self.workload;
+        for (name, replica) in &workload.replicas {
+            let number = self.number(&replica.spec.revision);
+            let health = self.proven_health(replica);
+            match &replica.spec.node {
+                Some(node) => members.entry(node.clone()).or_default().push(everywhere::Member {
+                    name: name.clone(),
+                    number,
+                    health,
+                }),
+                // From when the service had a number of replicas, and one of them waited.
+                None => strays.push(rollout::Removal { name: name.clone(), why: Why::Unwanted }),
+            }
+        }
+        let budget = Budget::from(&self.service.spec.update);
+        let step = everywhere::plan(&nodes, &members, self.target.number(), budget);
+        self.wanted = step.wanted;
+        let mut taken: BTreeSet<ReplicaName> = self.workload.replicas.keys().cloned().collect();
+        for node in step.create {
+            match self.place_on(board, peers, &node) {
+                Ok(choice) => self.add(Ok(choice), &mut taken, names),
+                Err(refusal) => _ = self.blocked.get_or_insert((node, refusal)),
+            }
+        }
+        strays.truncate(STEP_MAX);
+        step.remove.into_iter().chain(strays).collect()
     }
 
     fn remove(&mut self, removals: Vec<rollout::Removal>) {
         for rollout::Removal { name, why } in removals {
+            let node = self.workload.replicas.get(&name).and_then(|replica| replica.spec.node.as_ref());
+            let node = node.map_or("its node", NodeName::as_str);
             let why = match why {
                 Why::Surplus => format!("{} replicas are wanted", self.service.spec.replicas),
                 Why::Replaced => format!("{} replaces it", self.target.name()),
+                Why::Moved => format!("another replica stands in for it, and it had to leave {node}"),
+                Why::Lost => format!("another replica stands in for it, and {node} is dead"),
+                Why::Unwanted => format!("{node} is not to have one"),
             };
             self.plan.events.push(removed(self.key, &name, &why));
             self.plan.actions.push(Action::DeleteReplica { name });
@@ -200,6 +345,36 @@ impl Builder<'_> {
             .map_or(self.service.spec.resources, |revision| revision.template.resources)
     }
 
+    fn place(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
+        self.within_quota(board, wanted)?;
+        let ask = Ask { wanted, placement: self.placement(), strategy: self.strategy() };
+        let choice = placement::place(board, &ask, peers).map_err(Waits::NoNodeFits)?;
+        self.placed(board, peers, &choice, wanted);
+        Ok(choice)
+    }
+
+    fn place_on(&self, board: &mut Board, peers: &mut Peers, node: &NodeName) -> Result<Choice, Refusal> {
+        let wanted = self.service.spec.resources;
+        let ask = Ask { wanted, placement: self.placement(), strategy: self.strategy() };
+        if self.within_quota(board, wanted).is_err() {
+            return Err(Refusal::Quota);
+        }
+        let choice = placement::place_on(board, &ask, peers, node)?;
+        self.placed(board, peers, &choice, wanted);
+        Ok(choice)
+    }
+
+    fn placed(&self, board: &mut Board, peers: &mut Peers, choice: &Choice, wanted: Resources) {
+        board.spend(&self.key.namespace, wanted);
+        board.meet(peers, &choice.score.node, self.placement());
+    }
+
+    fn within_quota(&self, board: &Board, wanted: Resources) -> Result<(), Waits> {
+        let Some(namespace) = self.state.namespace(&self.key.namespace) else { return Ok(()) };
+        let (placed, reserved) = board.spent(&self.key.namespace);
+        placement::within(&namespace.quota(), namespace.placed + placed, namespace.reserved.plus(reserved), wanted)
+    }
+
     fn report_placed(&mut self, name: &ReplicaName, choice: &Choice) {
         let message = format!("placed on {}: {choice}", choice.score.node);
         self.plan.events.push(PlannedEvent {
@@ -210,16 +385,16 @@ impl Builder<'_> {
         });
     }
 
-    fn refused(&mut self, name: &ReplicaName, refused: &NoNodeFits) -> ReplicaStatus {
+    fn refused(&mut self, name: &ReplicaName, refused: &Waits) -> ReplicaStatus {
         self.plan.events.push(PlannedEvent {
             regarding: ObjectRef { kind: Kind::Replica, name: name.to_string() },
             event_type: EventType::Warning,
-            reason: NO_NODE_FITS,
+            reason: refused.reason(),
             message: refused.to_string(),
         });
         ReplicaStatus {
             phase: Phase::Pending,
-            reason: NO_NODE_FITS.to_owned(),
+            reason: refused.reason().to_owned(),
             message: refused.to_string(),
             since: self.now,
             retries: 0,
@@ -239,7 +414,7 @@ impl Builder<'_> {
             seen.push(match self.changed.get(name) {
                 Some((node, status)) => Seen { name: name.as_str(), is_updated, health: waiting(node), status },
                 None => {
-                    let health = Health::of(replica, self.state);
+                    let health = self.health(replica);
                     Seen { name: name.as_str(), is_updated, health, status: &replica.status }
                 }
             });
@@ -248,7 +423,10 @@ impl Builder<'_> {
             seen.push(Seen { name: name.as_str(), is_updated: true, health: waiting(node), status });
         }
         seen.sort_unstable_by_key(|replica| replica.name);
-        let status = status::status(self.service, self.target.name(), &seen, self.now);
+        let wanted = u32::try_from(self.wanted).unwrap_or(u32::MAX);
+        let blocked = self.blocked.as_ref().map(|(node, refusal)| format!("{node} {refusal}"));
+        let wants = status::Wants { replicas: wanted, blocked };
+        let status = status::status(self.service, self.target.name(), &wants, &seen, self.now);
         if status == self.service.status {
             return;
         }
@@ -267,12 +445,6 @@ fn waiting(node: &Option<NodeName>) -> Health {
         Some(_) => Health::Starting,
         None => Health::Unplaced,
     }
-}
-
-fn place(board: &mut Board, siblings: &mut BTreeMap<NodeName, usize>, wanted: Resources) -> Result<Choice, NoNodeFits> {
-    let choice = board.place(wanted, siblings)?;
-    *siblings.entry(choice.score.node.clone()).or_default() += 1;
-    Ok(choice)
 }
 
 fn removed(key: &ServiceKey, name: &ReplicaName, why: &str) -> PlannedEvent {

@@ -7,8 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skiff_api::resource::{Liveness, Node, Phase, Replica, Resources, Revision, Service, Template};
-use skiff_api::{Kind, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
+use jiff::{SignedDuration, Timestamp};
+use skiff_api::quantity::Timeout;
+use skiff_api::resource::{
+    Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision, Service, Strategy,
+    Template,
+};
+use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 
 /// All that is known, as of one revision of the store.
 #[derive(Debug, Default)]
@@ -17,8 +22,31 @@ pub struct State {
     nodes: BTreeMap<NodeName, NodeState>,
     /// Services with a replica that no node has taken: they are planned again when there is room.
     unplaced: BTreeSet<ServiceKey>,
-    /// Which service a replica belongs to.
-    owners: BTreeMap<ReplicaKey, ServiceKey>,
+    /// Services that have a replica on every node: they are planned again when nodes come, change or go.
+    everywhere: BTreeSet<ServiceKey>,
+    namespaces: BTreeMap<Name, NamespaceState>,
+    /// Replicas that are to move.
+    moving: BTreeSet<ReplicaKey>,
+    /// Nodes of which something changed since somebody asked.
+    changed: BTreeSet<NodeName>,
+}
+
+/// A namespace and what is placed of it. The object is absent while only replicas speak of it.
+#[derive(Debug, Default)]
+pub struct NamespaceState {
+    pub object: Option<Arc<Namespace>>,
+    pub placed: u32,
+    pub reserved: Resources,
+}
+
+impl NamespaceState {
+    pub fn strategy(&self) -> Strategy {
+        self.object.as_ref().map_or_else(Strategy::default, |namespace| namespace.spec.placement)
+    }
+
+    pub fn quota(&self) -> Quota {
+        self.object.as_ref().map_or_else(Quota::default, |namespace| namespace.spec.quota)
+    }
 }
 
 /// A service and what was made for it. The service is absent once it was deleted and the rest is still there.
@@ -47,6 +75,10 @@ pub struct NodeState {
 impl NodeState {
     pub fn is_alive(&self) -> bool {
         self.node.as_ref().is_some_and(|node| node.status.liveness == Liveness::Alive)
+    }
+
+    pub fn liveness(&self) -> Liveness {
+        self.node.as_ref().map_or(Liveness::Dead, |node| node.status.liveness)
     }
 
     pub fn capacity(&self) -> Resources {
@@ -98,19 +130,55 @@ impl State {
         &self.unplaced
     }
 
-    pub fn owner(&self, replica: &ReplicaKey) -> Option<&ServiceKey> {
-        self.owners.get(replica)
+    /// Services that have a replica on every node.
+    pub fn everywhere(&self) -> &BTreeSet<ServiceKey> {
+        &self.everywhere
+    }
+
+    pub fn namespace(&self, name: &Name) -> Option<&NamespaceState> {
+        self.namespaces.get(name)
+    }
+
+    /// Replicas that are to move.
+    pub fn moving(&self) -> &BTreeSet<ReplicaKey> {
+        &self.moving
+    }
+
+    /// The nodes of which something changed since the last call.
+    pub fn take_changed(&mut self) -> BTreeSet<NodeName> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Which service a replica belongs to. Its name says so: an index of a million replicas would be larger than all else.
+    pub fn owner(&self, replica: &ReplicaKey) -> Option<ServiceKey> {
+        let mut parts = replica.name.as_str().rsplitn(3, '-');
+        let name: Name = parts.nth(2)?.parse().ok()?;
+        let key = ServiceKey { namespace: replica.namespace.clone(), name };
+        self.workloads.get(&key)?.replicas.contains_key(&replica.name).then_some(key)
     }
 
     pub fn replica(&self, key: &ReplicaKey) -> Option<&Arc<Replica>> {
-        self.workloads.get(self.owners.get(key)?)?.replicas.get(&key.name)
+        self.workloads.get(&self.owner(key)?)?.replicas.get(&key.name)
     }
 
     pub fn set_service(&mut self, key: ServiceKey, service: Option<Arc<Service>>) {
+        match service.as_ref().is_some_and(|service| service.spec.replicas == Replicas::EveryNode) {
+            true => self.everywhere.insert(key.clone()),
+            false => self.everywhere.remove(&key),
+        };
         self.change(&key, |workload| workload.service = service);
     }
 
+    pub fn set_namespace(&mut self, name: &Name, namespace: Option<Arc<Namespace>>) {
+        let state = self.namespaces.entry(name.clone()).or_default();
+        state.object = namespace;
+        if state.object.is_none() && state.placed == 0 {
+            self.namespaces.remove(name);
+        }
+    }
+
     pub fn set_node(&mut self, name: &NodeName, node: Option<Arc<Node>>) {
+        self.changed.insert(name.clone());
         let state = self.nodes.entry(name.clone()).or_default();
         state.node = node;
         if state.node.is_none() && state.replicas.is_empty() {
@@ -141,9 +209,9 @@ impl State {
             self.release(key, &before);
         }
         let id = ReplicaKey { namespace: key.namespace.clone(), name: name.clone() };
-        match &replica {
-            Some(_) => self.owners.insert(id, key.clone()),
-            None => self.owners.remove(&id),
+        match replica.as_ref().is_some_and(|replica| replica.spec.moves_to.is_some()) {
+            true => self.moving.insert(id),
+            false => self.moving.remove(&id),
         };
         self.change(key, |workload| match replica.clone() {
             Some(replica) => {
@@ -174,16 +242,30 @@ impl State {
     fn reserve(&mut self, key: &ServiceKey, replica: &Replica) {
         let Some(name) = &replica.spec.node else { return };
         let Some(workload) = self.workloads.get(key) else { return };
+        let reserved = workload.reserved_by(replica);
+        self.changed.insert(name.clone());
         let node = self.nodes.entry(name.clone()).or_default();
-        node.reserved = node.reserved.plus(workload.reserved_by(replica));
+        node.reserved = node.reserved.plus(reserved);
         node.replicas.insert(replica_key(key, replica));
+        let namespace = self.namespaces.entry(key.namespace.clone()).or_default();
+        namespace.placed += 1;
+        namespace.reserved = namespace.reserved.plus(reserved);
     }
 
     fn release(&mut self, key: &ServiceKey, replica: &Replica) {
         let Some(name) = &replica.spec.node else { return };
         let Some(workload) = self.workloads.get(key) else { return };
+        let reserved = workload.reserved_by(replica);
+        if let Some(namespace) = self.namespaces.get_mut(&key.namespace) {
+            namespace.placed = namespace.placed.saturating_sub(1);
+            namespace.reserved = namespace.reserved.minus(reserved);
+            if namespace.placed == 0 && namespace.object.is_none() {
+                self.namespaces.remove(&key.namespace);
+            }
+        }
+        self.changed.insert(name.clone());
         let Some(node) = self.nodes.get_mut(name) else { return };
-        node.reserved = node.reserved.minus(workload.reserved_by(replica));
+        node.reserved = node.reserved.minus(reserved);
         node.replicas.remove(&replica_key(key, replica));
         if node.node.is_none() && node.replicas.is_empty() {
             self.nodes.remove(name);
@@ -201,6 +283,8 @@ pub enum Health {
     /// No node has taken it.
     Unplaced,
     Failed,
+    /// Its node is dead, and its service does not wait for it any longer.
+    Lost,
     /// On its way, or stopping.
     Starting,
     /// It was ready when its node was last heard: it may well serve.
@@ -209,10 +293,16 @@ pub enum Health {
 }
 
 impl Health {
-    pub fn of(replica: &Replica, state: &State) -> Self {
-        let Some(node) = &replica.spec.node else { return Self::Unplaced };
+    /// `offline` says how long the service waits for a node; one that is dead was last heard
+    /// [`Offline::REPLACE_AFTER_MIN`] before.
+    pub fn of(replica: &Replica, state: &State, offline: &Offline, now: Timestamp) -> Self {
+        let Some(name) = &replica.spec.node else { return Self::Unplaced };
+        let node = state.node(name);
+        if given_up_at(node, offline).is_some_and(|at| at <= now) {
+            return Self::Lost;
+        }
         match replica.status.phase {
-            Phase::Ready if state.node(node).is_some_and(NodeState::is_alive) => Self::Ready,
+            Phase::Ready if node.is_some_and(NodeState::is_alive) => Self::Ready,
             Phase::Ready => Self::Unknown,
             Phase::Failed => Self::Failed,
             Phase::Pending | Phase::Pulling | Phase::Compiling | Phase::Stopping => Self::Starting,
@@ -223,6 +313,18 @@ impl Health {
     pub fn serves(self) -> bool {
         matches!(self, Self::Ready | Self::Unknown)
     }
+}
+
+/// When a service gives up what is on a node, if it ever does: at once for one that is no object any more.
+pub fn given_up_at(node: Option<&NodeState>, offline: &Offline) -> Option<Timestamp> {
+    let Some(node) = node.and_then(|node| node.node.as_ref()) else { return Some(Timestamp::MIN) };
+    if node.status.liveness != Liveness::Dead {
+        return None;
+    }
+    let Timeout::After(span) = offline.replace_after else { return None };
+    let more = span.as_ms().saturating_sub(Offline::REPLACE_AFTER_MIN.as_ms());
+    let more = SignedDuration::from_millis(i64::try_from(more).unwrap_or(i64::MAX));
+    Some(node.status.since.checked_add(more).unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]
@@ -263,6 +365,6 @@ mod tests {
         world.no_replica("cart", "cart-1-aaaaa");
         assert!(world.state.workloads().is_empty());
         assert!(world.state.nodes().is_empty());
-        assert!(world.state.owners.is_empty());
+        assert!(world.state.namespaces.is_empty() && world.state.moving.is_empty());
     }
 }

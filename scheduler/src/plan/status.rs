@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use skiff_api::RevisionName;
-use skiff_api::resource::{Condition, ReplicaStatus, Service, ServiceStatus};
+use skiff_api::resource::{Condition, ReplicaStatus, Replicas, Service, ServiceStatus};
 
 use super::state::Health;
 
@@ -18,9 +18,22 @@ pub struct Seen<'a> {
     pub status: &'a ReplicaStatus,
 }
 
+/// How many replicas there should be, and why one of them cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wants {
+    pub replicas: u32,
+    pub blocked: Option<String>,
+}
+
 /// The status of a service with these replicas, in the order of their names.
-pub fn status(service: &Service, revision: &RevisionName, replicas: &[Seen<'_>], now: Timestamp) -> ServiceStatus {
-    let wanted = service.spec.replicas;
+pub fn status(
+    service: &Service,
+    revision: &RevisionName,
+    wants: &Wants,
+    replicas: &[Seen<'_>],
+    now: Timestamp,
+) -> ServiceStatus {
+    let wanted = wants.replicas;
     let count = |is: &dyn Fn(&Seen<'_>) -> bool| {
         u32::try_from(replicas.iter().filter(|replica| is(replica)).count()).unwrap_or(u32::MAX)
     };
@@ -28,13 +41,19 @@ pub fn status(service: &Service, revision: &RevisionName, replicas: &[Seen<'_>],
     let serving_old = count(&|replica| !replica.is_updated && replica.health.serves());
     let ready = serving_new >= wanted;
     let (reason, message) = match ready {
+        true if wanted == 0 && service.spec.replicas == Replicas::EveryNode => {
+            ("NoNodes".to_owned(), "no node is to have a replica".to_owned())
+        }
         true if wanted == 0 => ("ScaledToZero".to_owned(), "no replicas are wanted".to_owned()),
         true => ("Ready".to_owned(), format!("{serving_new} of {wanted} replicas of {revision} are ready")),
         false => {
             let progress = progress(revision, wanted, serving_new, serving_old);
-            trouble(replicas).map_or(("Progressing".to_owned(), progress.clone()), |(reason, message)| {
-                (reason, format!("{progress}; {message}"))
-            })
+            let blocked = || wants.blocked.clone().map(|message| ("NoNodeFits".to_owned(), message));
+            trouble(replicas)
+                .or_else(blocked)
+                .map_or(("Progressing".to_owned(), progress.clone()), |(reason, message)| {
+                    (reason, format!("{progress}; {message}"))
+                })
         }
     };
     let before = service.status.condition(READY).filter(|condition| condition.status == ready);
@@ -94,7 +113,8 @@ mod tests {
                 status,
             })
             .collect();
-        status(&service, &RevisionName::new("cart-2"), &seen, Timestamp::UNIX_EPOCH)
+        let wants = Wants { replicas: wanted, blocked: None };
+        status(&service, &RevisionName::new("cart-2"), &wants, &seen, Timestamp::UNIX_EPOCH)
     }
 
     fn ready_condition(status: &ServiceStatus) -> (bool, &str, &str) {
@@ -127,11 +147,11 @@ mod tests {
         let mut service = testing::service("cart", 0, memory(1));
         let revision = RevisionName::new("cart-1");
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        service.status = status(&service, &revision, &[], at(5));
-        service.status = status(&service, &revision, &[], at(6));
+        let wants = |replicas| Wants { replicas, blocked: None };
+        service.status = status(&service, &revision, &wants(0), &[], at(5));
+        service.status = status(&service, &revision, &wants(0), &[], at(6));
         assert_eq!(service.status.condition(READY).unwrap().since, at(5));
-        service.spec.replicas = 1;
-        service.status = status(&service, &revision, &[], at(7));
+        service.status = status(&service, &revision, &wants(1), &[], at(7));
         assert_eq!(service.status.condition(READY).unwrap().since, at(7));
     }
 }

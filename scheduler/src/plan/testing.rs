@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use skiff_api::quantity::{Bytes, MilliCpu};
 use skiff_api::resource::{
-    EngineReport, Kind, Liveness, Metadata, Node, NodeSpec, Owner, Phase, Replica, ReplicaSpec, ReplicaStatus,
-    Resources, Revision, RevisionSpec, Service, ServiceSpec,
+    EngineReport, Kind, Liveness, Metadata, Namespace, NamespaceSpec, Node, NodeSpec, Owner, Phase, Replica,
+    ReplicaSpec, ReplicaStatus, Resources, Revision, RevisionSpec, Service, ServiceSpec,
 };
 use skiff_api::wire::{Fence, Hello, PROTOCOL};
 use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey, Uid};
@@ -24,7 +24,7 @@ pub(crate) fn key(name: &str) -> ServiceKey {
 pub(crate) fn service(name: &str, replicas: u32, resources: Resources) -> Service {
     let image = format!("{name}:1@sha256:{}", "0".repeat(64));
     let mut spec = ServiceSpec::new(image.parse().unwrap());
-    spec.replicas = replicas;
+    spec.replicas = replicas.into();
     spec.resources = resources;
     let mut metadata = Metadata::new(Some(key(name).namespace), name);
     metadata.uid = Uid::new(format!("uid of {name}"));
@@ -41,6 +41,8 @@ pub(crate) fn hello_from(node: &str, capacity: Resources) -> Hello {
         version: "0.1.0".to_owned(),
         platform: "linux/x86_64".to_owned(),
         gateway: "127.0.0.1:8080".to_owned(),
+        site: String::new(),
+        labels: Default::default(),
         capacity,
         engine: EngineReport::default(),
         fence: Fence::default(),
@@ -58,17 +60,63 @@ impl World {
     }
 
     pub(crate) fn node(&mut self, name: &str, capacity: Resources) {
-        let mut node = Node::new(Metadata::new(None, name), NodeSpec {});
+        let mut node = Node::new(Metadata::new(None, name), NodeSpec::default());
         node.status.liveness = Liveness::Alive;
         node.status.capacity = capacity;
         self.state.set_node(&NodeName::new(name), Some(Arc::new(node)));
     }
 
-    pub(crate) fn suspect(&mut self, name: &str) {
+    pub(crate) fn change_node(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
         let name = NodeName::new(name);
         let mut node = Node::clone(self.state.node(&name).unwrap().node.as_ref().unwrap());
-        node.status.liveness = Liveness::Suspect;
+        change(&mut node);
         self.state.set_node(&name, Some(Arc::new(node)));
+    }
+
+    pub(crate) fn liveness(&mut self, name: &str, liveness: Liveness) {
+        self.change_node(name, |node| node.status.liveness = liveness);
+    }
+
+    pub(crate) fn suspect(&mut self, name: &str) {
+        self.liveness(name, Liveness::Suspect);
+    }
+
+    pub(crate) fn label(&mut self, name: &str, key: &str, value: &str) {
+        self.change_node(name, |node| _ = node.metadata.labels.insert(key.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn taint(&mut self, name: &str, taint: &str) {
+        self.change_node(name, |node| node.spec.taints.push(taint.parse().unwrap()));
+    }
+
+    pub(crate) fn spec(&mut self, name: &str, change: impl FnOnce(&mut NodeSpec)) {
+        self.change_node(name, |node| change(&mut node.spec));
+    }
+
+    pub(crate) fn namespace(&mut self, change: impl FnOnce(&mut NamespaceSpec)) {
+        let name = key("x").namespace;
+        let mut spec = NamespaceSpec::default();
+        change(&mut spec);
+        self.state.set_namespace(&name, Some(Arc::new(Namespace::new(Metadata::new(None, name.as_str()), spec))));
+    }
+
+    /// Changes the spec of a service that is there.
+    pub(crate) fn change_service(&mut self, name: &str, change: impl FnOnce(&mut ServiceSpec)) {
+        let before = self.state.workload(&key(name)).unwrap().service.clone().unwrap();
+        let mut service = Service::clone(&before);
+        change(&mut service.spec);
+        service.metadata.generation += 1;
+        self.state.set_service(key(name), Some(Arc::new(service)));
+    }
+
+    /// As though the controllers had seen the service's newest revision.
+    pub(crate) fn settle(&mut self, name: &str) {
+        let workload = self.state.workload(&key(name)).unwrap();
+        let mut service = Service::clone(workload.service.as_ref().unwrap());
+        service.status.observed_generation = service.metadata.generation;
+        service.status.revision =
+            workload.newest().map(|newest| RevisionName::new(newest.object.metadata.name.clone()));
+        self.state.set_service(key(name), Some(Arc::new(service)));
     }
 
     /// Writes the spec of a service, new or not.
@@ -123,7 +171,7 @@ impl World {
         node: Option<NodeName>,
         status: ReplicaStatus,
     ) {
-        let spec = ReplicaSpec { service: key(service).name, revision, node };
+        let spec = ReplicaSpec { service: key(service).name, revision, node, moves_to: None };
         let mut replica = Replica::new(Self::metadata(service, name.to_string()), spec);
         replica.status = status;
         self.state.set_replica(&key(service), name, Some(Arc::new(replica)));
@@ -167,6 +215,11 @@ impl World {
                 }
                 Action::Explain { name, status } => {
                     let replica = Replica { status, ..waiting(&name) };
+                    self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
+                }
+                Action::Move { name, to } => {
+                    let mut replica = waiting(&name);
+                    replica.spec.moves_to = to;
                     self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
                 }
                 Action::DeleteReplica { name } => self.state.set_replica(&plan.service, &name, None),

@@ -95,11 +95,11 @@ async fn calls_are_typed_and_problems_keep_their_code() {
     assert_eq!(applied.action, ApplyAction::Created);
     let mut cart: Service = client.get(&default, "cart").await.unwrap();
     client.scale(&default, "cart", 4).await.unwrap();
-    cart.spec.replicas = 2;
+    cart.spec.replicas = 2.into();
     let stale = client.replace(&cart).await.unwrap_err();
     assert_eq!(stale.code(), Some(Code::Conflict), "{stale}");
     let list = client.list::<ServiceSpec>(&Scope::Namespace(default.clone()), &ListQuery::default()).await.unwrap();
-    assert_eq!(list.items[0].spec.replicas, 4);
+    assert_eq!(list.items[0].spec.replicas, 4.into());
     client.delete(Kind::Service, &default, "cart").await.unwrap();
 
     let stranger = line.client("wrong").version().await.unwrap_err();

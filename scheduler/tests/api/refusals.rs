@@ -21,7 +21,7 @@ async fn bodies_are_strict() {
         ),
         (
             r#"{"kind": "Service", "name": "cart", "image": "hello:1", "replicas": "many"}"#,
-            "replicas: expected a whole number, 0 or more, found the text \"many\" (line 1, column 69)",
+            "replicas: expected a whole number, 0 or more, or every-node, found the text \"many\" (line 1, column 69)",
             None,
         ),
         (

@@ -15,6 +15,7 @@ use skiff_api::wire::{LogLine, LogQuery};
 use skiff_api::{Digest, NodeName, Problem};
 use skiff_disk::sim::SimDisk;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
+use skiff_scheduler::controllers::Oracle;
 use skiff_scheduler::link_api::LogSource;
 use skiff_scheduler::metrics::Metrics;
 use skiff_scheduler::objects::{Events, Objects};
@@ -64,6 +65,7 @@ async fn server(store: Arc<dyn Store>, log: EventLog) -> Server {
         events: events.clone(),
         images: images.clone(),
         logs: logs.clone(),
+        oracle: Oracle::silent(),
         token: Token::new(TOKEN),
         metrics: metrics.clone(),
         stop: stop.clone(),

@@ -8,6 +8,7 @@ use skiff_api::resource::{Liveness, Metadata, NodeSpec, Phase, Replica, ReplicaS
 use skiff_api::{Digest, Name, Problem, ServiceKey};
 use skiff_scheduler::api::{Artifact, Images, Token};
 use skiff_scheduler::objects::{Change, Events, Objects};
+use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::{MemoryStore, Store};
 use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
 
@@ -40,12 +41,18 @@ impl Cluster {
     }
 
     pub(crate) async fn start_on(store: Arc<MemoryStore>) -> Self {
+        Self::start_with(store, LivenessOptions::default()).await
+    }
+
+    /// With other times after which nodes are given up.
+    pub(crate) async fn start_with(store: Arc<MemoryStore>, liveness: LivenessOptions) -> Self {
         let control = ControlPlane::start(ControlPlaneOptions {
             store: store.clone(),
             events: store.events(),
             images: Arc::new(NoImages),
             token: Token::new("secret"),
             seed: 1,
+            liveness,
         })
         .await
         .unwrap();
@@ -118,7 +125,7 @@ impl Cluster {
     /// Waits until a service is ready in its newest generation and nothing old is left of it.
     pub(crate) async fn ready(&self, name: &str) -> Service {
         self.service(name, "the service to be ready", |service| {
-            let (status, wanted) = (&service.status, service.spec.replicas);
+            let (status, wanted) = (&service.status, service.spec.replicas.count().unwrap());
             status.observed_generation == service.metadata.generation
                 && is_ready(service)
                 && (status.replicas, status.updated, status.ready) == (wanted, wanted, wanted)

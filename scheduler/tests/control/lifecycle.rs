@@ -48,7 +48,7 @@ async fn an_applied_service_becomes_ready_and_says_why() {
 #[tokio::test]
 async fn an_update_starts_the_new_before_it_stops_the_old() {
     let (cluster, mut node) = with_node(ready()).await;
-    cluster.apply("hello", |spec| spec.replicas = 2).await;
+    cluster.apply("hello", |spec| spec.replicas = (2).into()).await;
     cluster.ready("hello").await;
     let before = node.wait("two replicas", |view| view.assigned.len() == 2).await;
     cluster.apply("hello", |spec| spec.image = image(2)).await;
@@ -92,12 +92,12 @@ async fn a_service_scales_up_and_down_without_a_new_revision() {
     cluster.apply("hello", |_| {}).await;
     cluster.ready("hello").await;
     let first = node.wait("one", |view| view.assigned.len() == 1).await;
-    cluster.apply("hello", |spec| spec.replicas = 40).await;
+    cluster.apply("hello", |spec| spec.replicas = (40).into()).await;
     cluster.ready("hello").await;
-    cluster.apply("hello", |spec| spec.replicas = 1).await;
+    cluster.apply("hello", |spec| spec.replicas = (1).into()).await;
     cluster.ready("hello").await;
     node.wait("one again", |view| view.assigned.len() == 1).await;
-    cluster.apply("hello", |spec| spec.replicas = 0).await;
+    cluster.apply("hello", |spec| spec.replicas = (0).into()).await;
     let service = cluster.ready("hello").await;
     assert_eq!(reason(&service), "ScaledToZero");
     let view = node.wait("none", |view| view.assigned.is_empty()).await;
@@ -111,7 +111,7 @@ async fn a_service_scales_up_and_down_without_a_new_revision() {
 #[tokio::test]
 async fn a_deleted_service_leaves_nothing_and_its_routes_go_first() {
     let (cluster, mut node) = with_node(ready()).await;
-    cluster.apply("hello", |spec| spec.replicas = 2).await;
+    cluster.apply("hello", |spec| spec.replicas = (2).into()).await;
     cluster.ready("hello").await;
     cluster.delete::<ServiceSpec>("hello").await;
     let nothing = async |objects: &Objects| {

@@ -13,7 +13,7 @@ use crate::node::{FakeNode, View, hello, ready, status};
 async fn a_node_that_comes_back_restarts_nothing() {
     let cluster = Cluster::start().await;
     let mut node = FakeNode::connect(cluster.control.connect_node(), hello("n"), View::default(), ready()).await;
-    cluster.apply("hello", |spec| spec.replicas = 3).await;
+    cluster.apply("hello", |spec| spec.replicas = (3).into()).await;
     cluster.ready("hello").await;
     node.wait("three", |view| view.assigned.len() == 3).await;
     let had = node.stop().await;
@@ -66,8 +66,11 @@ async fn a_node_cannot_speak_for_another() {
         let message = tokio::time::timeout(PATIENCE, evil.from_control.recv()).await.unwrap().unwrap();
         wholes += usize::from(matches!(message, ToNode::Desired(_)));
     }
-    // A write that follows whatever the lies may have led to.
-    cluster.apply("other", |_| {}).await;
+    // A write that follows whatever the lies may have led to, on the node that gets things ready.
+    let on_a = |spec: &mut skiff_api::resource::ServiceSpec| {
+        spec.placement.require.insert("node".to_owned(), "a".to_owned());
+    };
+    cluster.apply("other", on_a).await;
     cluster.ready("other").await;
     let failed: BTreeSet<_> = cluster.replicas().await.into_iter().map(|replica| replica.status.phase.name()).collect();
     assert_eq!(failed, BTreeSet::from(["Ready"]));

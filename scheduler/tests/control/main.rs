@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;

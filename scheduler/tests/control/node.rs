@@ -47,6 +47,8 @@ pub(crate) fn hello(name: &str) -> Hello {
         version: "0.1.0".to_owned(),
         platform: "linux/x86_64".to_owned(),
         gateway: "127.0.0.1:8080".to_owned(),
+        site: String::new(),
+        labels: BTreeMap::new(),
         capacity: Resources { memory: Bytes::mebi(64 << 10), cpu: MilliCpu(1_000_000) },
         engine: EngineReport::default(),
         fence: Fence::default(),

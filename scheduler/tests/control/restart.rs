@@ -10,7 +10,7 @@ async fn a_new_control_plane_sends_the_same_set_with_a_higher_fence_and_writes_n
     let cluster = Cluster::start().await;
     let mut node = FakeNode::connect(cluster.control.connect_node(), hello("n"), View::default(), ready()).await;
     for service in ["a", "b", "c"] {
-        cluster.apply(service, |spec| spec.replicas = 2).await;
+        cluster.apply(service, |spec| spec.replicas = (2).into()).await;
     }
     for service in ["a", "b", "c"] {
         cluster.ready(service).await;
@@ -58,7 +58,7 @@ async fn compacted_history_is_made_up_for() {
     cluster.apply("hello", |_| {}).await;
     cluster.ready("hello").await;
     for round in 0..50u32 {
-        cluster.apply("hello", |spec| spec.replicas = round % 3 + 1).await;
+        cluster.apply("hello", |spec| spec.replicas = (round % 3 + 1).into()).await;
         let now = cluster.store.revision().await.unwrap();
         cluster.store.compact(now).await.unwrap();
     }

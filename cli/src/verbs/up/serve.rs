@@ -17,6 +17,7 @@ use skiff_host::{Node, NodeHandle, NodeOptions};
 use skiff_registry::{ClientOptions, Registry};
 use skiff_scheduler::api::Token;
 use skiff_scheduler::link::NodeLink;
+use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::RedbStore;
 use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +58,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         images: Arc::new(OwnRegistry::new(registry.clone(), api_addr.to_string())),
         token: Token::new(token.as_str()),
         seed: seed()?,
+        liveness: LivenessOptions::default(),
     })
     .await
     .map_err(|error| Failure::new(Exit::Internal, error).during("failed to start the control plane"))?;

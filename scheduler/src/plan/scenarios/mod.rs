@@ -2,12 +2,14 @@
 //!
 //! To accept a changed output, read the difference that the failing test prints and paste it into the file.
 
+use jiff::Timestamp;
 use skiff_api::quantity::Bytes;
-use skiff_api::resource::{Phase, ReplicaStatus, Resources};
+use skiff_api::resource::{Liveness, Phase, ReplicaStatus, Replicas, Resources};
 
 use super::lint::Lint;
 use super::status::READY;
 use super::testing::{World, key};
+use super::{Board, why};
 
 /// More steps than any scenario takes: beyond, it goes round in circles.
 const STEPS_MAX: usize = 50;
@@ -20,6 +22,11 @@ fn rollout() {
 #[test]
 fn full_nodes() {
     check(include_str!("full_nodes.txt"));
+}
+
+#[test]
+fn fleet() {
+    check(include_str!("fleet.txt"));
 }
 
 /// A scenario file is its own output: lines that start with `> ` are commands, the others what they print.
@@ -47,6 +54,34 @@ fn run(world: &mut World, words: &[&str], output: &mut String) {
     match words {
         ["node", name, memory] => world.node(name, size(memory)),
         ["suspect", name] => world.suspect(name),
+        ["dead", name] => world.liveness(name, Liveness::Dead),
+        ["alive", name] => world.liveness(name, Liveness::Alive),
+        ["label", name, key, value] => world.label(name, key, value),
+        ["taint", name, taint] => world.taint(name, taint),
+        ["cordon", name] => world.spec(name, |spec| spec.unschedulable = true),
+        ["drain", name] => world.spec(name, |spec| (spec.unschedulable, spec.draining) = (true, true)),
+        ["uncordon", name] => world.spec(name, |spec| (spec.unschedulable, spec.draining) = (false, false)),
+        ["quota", replicas] => world.namespace(|spec| spec.quota.replicas = Some(replicas.parse().unwrap())),
+        ["every-node", name] => world.change_service(name, |spec| spec.replicas = Replicas::EveryNode),
+        ["require", name, key, value] => {
+            let label = [((*key).to_owned(), (*value).to_owned())];
+            world.change_service(name, |spec| spec.placement.require = label.into());
+        }
+        ["tolerate", name, taint] => {
+            world.change_service(name, |spec| spec.placement.tolerate = vec![taint.parse().unwrap()]);
+        }
+        ["why", name] => {
+            let board = Board::new(&world.state);
+            let why = why::explain(&world.state, &board, &key(name), Timestamp::UNIX_EPOCH).unwrap();
+            for replica in why.replicas {
+                output.push_str(&format!("  {}: {}\n", replica.name, replica.because.join("; ")));
+            }
+            output.push_str(&format!("  {} of {} would take another\n", why.fitting, why.nodes));
+            for filter in why.filters {
+                output.push_str(&format!("  {}: refuses {}, alone {}\n", filter.filter, filter.refused, filter.alone));
+            }
+            why.help.iter().for_each(|help| output.push_str(&format!("  help: {help}\n")));
+        }
         ["apply", name, replicas, memory] => world.service(name, replicas.parse().unwrap(), size(memory)),
         ["delete", name] => world.no_service(name),
         ["ready", revision] => world.report(&service_of(revision), revision, &status(Phase::Ready, &[])),
