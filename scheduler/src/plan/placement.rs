@@ -1,7 +1,7 @@
 //! Placement: which node takes a replica, and why not the others.
 //!
 //! Hard constraints are filters, each with its reason to refuse; among the nodes that remain the lowest
-//! [`Score`](super::board::Score) wins. A component runs on any platform, so platforms filter only where a service
+//! [`Score`] wins. A component runs on any platform, so platforms filter only where a service
 //! requires the label `arch` or `os`.
 
 use std::collections::BTreeMap;

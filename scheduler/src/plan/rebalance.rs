@@ -10,7 +10,7 @@
 //! that is asked and preferred, and in the spread over zones and nodes.
 //!
 //! **Hysteresis.** It begins only when a node is far from the mean ([`Options::begin`]) and goes on until all are near
-//! ([`Options::end`]), so a second run right after it finds nothing. Namespaces that pack are left as they are.
+//! ([`Options::end_of_mean`]), so a second run right after it finds nothing. Namespaces that pack are left as they are.
 //!
 //! The rollout of each service carries its moves out, within its budget; how many there are at once is the caller's.
 
