@@ -168,8 +168,8 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Log
     disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
     let identity = Identity::open(&disk, &data).map_err(Error::State)?;
     let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
-    let desired = files.desired().map_err(Error::State)?;
-    let routes = files.routes().map_err(Error::State)?;
+    let desired = files.desired.read().map_err(Error::State)?;
+    let routes = files.routes.read().map_err(Error::State)?;
     let key = compile::key().map_err(Error::Compiler)?;
     let artifacts = Artifacts::open(disk.clone(), &data, &key).map_err(Error::Artifacts)?;
     let found = artifacts.found().map_err(|source| Error::Data { path: data.clone(), source })?;

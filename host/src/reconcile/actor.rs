@@ -244,7 +244,7 @@ impl Reconciler {
                 let _ = settled.send(());
             }
         }
-        let save_at = (self.unsaved.desired || self.unsaved.routes).then(|| now.saturating_add(SAVE_AGAIN).ok());
+        let save_at = self.unsaved.any().then(|| now.saturating_add(SAVE_AGAIN).ok());
         self.wake.into_iter().chain(save_at.flatten()).min()
     }
 

@@ -2,19 +2,75 @@
 
 use std::collections::BTreeMap;
 
-use skiff_api::id::ReplicaKey;
-use skiff_api::wire::{Assignment, Base, Desired, Fence, Routes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skiff_api::id::{ReplicaKey, ServiceKey};
+use skiff_api::wire::{Assignment, Base, Desired, Fence, Routes, ServiceRoutes};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::actor::Reconciler;
 use super::operation::chain;
-use crate::state::{StateError, Verdict};
+use crate::state::{Appended, Change, Kept, Set, StateError, Verdict};
 
-/// Which sets are newer in memory than on disk.
-#[derive(Debug, Clone, Copy, Default)]
+/// How the sets in memory are ahead of those on disk.
+#[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    pub(super) desired: bool,
-    pub(super) routes: bool,
+    desired: Ahead<ReplicaKey, Assignment>,
+    routes: Ahead<ServiceKey, ServiceRoutes>,
+}
+
+impl Unsaved {
+    pub(super) fn any(&self) -> bool {
+        !self.desired.is_nothing() || !self.routes.is_nothing()
+    }
+}
+
+/// How one set is ahead.
+#[derive(Debug)]
+enum Ahead<K, V> {
+    By(Vec<Change<K, V>>),
+    /// By more than changes, or by what was not written when it should have been.
+    Whole,
+}
+
+impl<K, V> Default for Ahead<K, V> {
+    fn default() -> Self {
+        Self::By(Vec::new())
+    }
+}
+
+impl<K, V> Ahead<K, V> {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::By(changes) if changes.is_empty())
+    }
+
+    fn push(&mut self, fence: Fence, base: Base, upsert: Vec<V>, remove: Vec<K>) {
+        match (base, &mut *self) {
+            (Base::Whole, ahead) => *ahead = Self::Whole,
+            (Base::After(after), Self::By(changes)) => changes.push(Change { fence, after, upsert, remove }),
+            (Base::After(_), Self::Whole) => {}
+        }
+    }
+}
+
+/// Makes durable by how much a set is ahead. What is then still to be done is returned.
+async fn saved<K, V>(kept: &Kept<K, V>, set: &Set<K, V>, ahead: Ahead<K, V>) -> Ahead<K, V>
+where
+    K: Ord + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: PartialEq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    if let Ahead::By(changes) = ahead {
+        let kept = kept.clone();
+        let appended = spawn_blocking(move || kept.append(&changes)).await;
+        match written(appended) {
+            Some(Appended::Durable) => return Ahead::default(),
+            Some(Appended::WholeWanted) => {}
+            None => return Ahead::Whole,
+        }
+    }
+    let (kept, set) = (kept.clone(), set.clone());
+    let whole = spawn_blocking(move || kept.write(&set)).await;
+    written(whole).map_or(Ahead::Whole, |()| Ahead::default())
 }
 
 impl Reconciler {
@@ -22,14 +78,14 @@ impl Reconciler {
         let newest = self.newest_fence();
         let Desired { fence, base, upsert, remove } = message;
         let before = self.named_by(base, &upsert, &remove);
-        let upsert = upsert.into_iter().map(|assignment| (assignment.replica.clone(), assignment));
-        match self.desired.apply(newest, (fence, base), upsert, &remove) {
+        let items = upsert.iter().map(|assignment| (assignment.replica.clone(), assignment.clone()));
+        match self.desired.apply(newest, (fence, base), items, &remove) {
             Verdict::Accepted => {
                 self.differ(before, matches!(base, Base::Whole));
-                for replica in remove.into_iter().filter(|key| !self.observed.running.contains_key(key)) {
-                    self.outbox.gone(replica);
+                for replica in remove.iter().filter(|key| !self.observed.running.contains_key(key)) {
+                    self.outbox.gone(replica.clone());
                 }
-                self.unsaved.desired = true;
+                self.unsaved.desired.push(fence, base, upsert, remove);
                 self.outbox.fence_changed();
             }
             Verdict::Unchanged => {}
@@ -81,11 +137,11 @@ impl Reconciler {
     pub(super) fn learn_routes(&mut self, message: Routes) {
         let newest = self.newest_fence();
         let Routes { fence, base, upsert, remove } = message;
-        let upsert = upsert.into_iter().map(|routes| (routes.service.clone(), routes));
-        match self.routes.apply(newest, (fence, base), upsert, &remove) {
+        let items = upsert.iter().map(|routes| (routes.service.clone(), routes.clone()));
+        match self.routes.apply(newest, (fence, base), items, &remove) {
             Verdict::Accepted => {
                 self.routing.changed();
-                self.unsaved.routes = true;
+                self.unsaved.routes.push(fence, base, upsert, remove);
             }
             Verdict::Unchanged => {}
             Verdict::Refused => refused("routes", fence, self.routes.fence),
@@ -96,16 +152,12 @@ impl Reconciler {
     /// Makes what was accepted durable before it is acted on. A disk that fails stops nothing: the node goes on with what
     /// it has in memory, and tries again.
     pub(super) async fn save(&mut self) {
-        let unsaved = std::mem::take(&mut self.unsaved);
-        if unsaved.desired {
-            let (files, set) = (self.files.clone(), self.desired.clone());
-            let written = spawn_blocking(move || files.write_desired(&set)).await;
-            self.unsaved.desired = !is_written(written);
+        let Unsaved { desired, routes } = std::mem::take(&mut self.unsaved);
+        if !desired.is_nothing() {
+            self.unsaved.desired = saved(&self.files.desired, &self.desired, desired).await;
         }
-        if unsaved.routes {
-            let (files, set) = (self.files.clone(), self.routes.clone());
-            let written = spawn_blocking(move || files.write_routes(&set)).await;
-            self.unsaved.routes = !is_written(written);
+        if !routes.is_nothing() {
+            self.unsaved.routes = saved(&self.files.routes, &self.routes, routes).await;
         }
     }
 
@@ -118,14 +170,14 @@ fn refused(what: &str, fence: Fence, newest: Fence) {
     tracing::warn!(?fence, ?newest, "refused a {what} that is older than what this node knows");
 }
 
-fn is_written(written: Result<Result<(), StateError>, JoinError>) -> bool {
+fn written<T>(written: Result<Result<T, StateError>, JoinError>) -> Option<T> {
     match written {
-        Ok(Ok(())) => true,
+        Ok(Ok(done)) => Some(done),
         Ok(Err(error)) => {
             let error = chain(&error);
             tracing::error!(error, "what the control plane wants would be lost by a crash now; trying again");
-            false
+            None
         }
-        Err(_) => false,
+        Err(_) => None,
     }
 }

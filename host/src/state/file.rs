@@ -3,22 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use skiff_api::id::{ReplicaKey, ServiceKey};
-use skiff_api::wire::{Assignment, Fence, ServiceRoutes};
-use skiff_disk::{Disk, write_atomic};
+use skiff_api::wire::{Assignment, ServiceRoutes};
+use skiff_disk::Disk;
 
-use super::set::Set;
-
-/// Raised when an older Skiff would misread the files. Fields that it does not know it ignores anyway.
-const VERSION: u32 = 1;
-
-/// Ten thousand replicas take some 10 MiB; a larger file is no file of ours.
-const BYTES_MAX: u64 = 256 << 20;
-
-const DESIRED: &str = "desired.json";
-const ROUTES: &str = "routes.json";
+use super::kept::Kept;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -38,23 +27,12 @@ pub enum StateError {
     Version { path: PathBuf, version: u32 },
 }
 
-/// The two files, in a folder of their own. All calls block.
+/// Both sets on disk, in a folder of their own. All calls block; clones are the same files.
 #[derive(Debug, Clone)]
 pub struct StateFiles {
-    disk: Disk,
-    dir: PathBuf,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored<T> {
-    version: u32,
-    fence: Fence,
-    items: Vec<T>,
-}
-
-#[derive(Debug, Deserialize)]
-struct StoredVersion {
-    version: u32,
+    /// The replicas that were desired last.
+    pub desired: Kept<ReplicaKey, Assignment>,
+    pub routes: Kept<ServiceKey, ServiceRoutes>,
 }
 
 impl StateFiles {
@@ -62,50 +40,9 @@ impl StateFiles {
         // Also the names in it: a set that an earlier process was killed over is about to be acted on.
         let ready = disk.create_dir_all(&dir).and_then(|()| disk.sync_dir(&dir));
         ready.map_err(|source| StateError::Write { path: dir.clone(), source })?;
-        Ok(Self { disk, dir })
-    }
-
-    /// The replicas that were desired last; none if there were never any.
-    pub fn desired(&self) -> Result<Set<ReplicaKey, Assignment>, StateError> {
-        self.read(DESIRED, |assignment: &Assignment| assignment.replica.clone())
-    }
-
-    pub fn routes(&self) -> Result<Set<ServiceKey, ServiceRoutes>, StateError> {
-        self.read(ROUTES, |routes: &ServiceRoutes| routes.service.clone())
-    }
-
-    pub fn write_desired(&self, set: &Set<ReplicaKey, Assignment>) -> Result<(), StateError> {
-        self.write(DESIRED, set)
-    }
-
-    pub fn write_routes(&self, set: &Set<ServiceKey, ServiceRoutes>) -> Result<(), StateError> {
-        self.write(ROUTES, set)
-    }
-
-    fn read<K: Ord, V: DeserializeOwned>(&self, name: &str, key: impl Fn(&V) -> K) -> Result<Set<K, V>, StateError> {
-        let path = self.dir.join(name);
-        let failed = |source| StateError::Read { path: path.clone(), source };
-        let text = match self.disk.read(&path, BYTES_MAX) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Ok(Set { fence: Fence::default(), items: std::collections::BTreeMap::new() });
-            }
-            text => text.map_err(failed)?,
-        };
-        let StoredVersion { version } = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
-        if version > VERSION {
-            return Err(StateError::Version { path, version });
-        }
-        let stored: Stored<V> = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
-        let items = stored.items.into_iter().map(|item| (key(&item), item)).collect();
-        Ok(Set { fence: stored.fence, items })
-    }
-
-    fn write<K, V: Serialize>(&self, name: &str, set: &Set<K, V>) -> Result<(), StateError> {
-        let path = self.dir.join(name);
-        let stored = Stored { version: VERSION, fence: set.fence, items: set.items.values().collect() };
-        let written = serde_json::to_vec(&stored).map_err(io::Error::from);
-        let written = written.and_then(|text| write_atomic(&self.disk, &path, &text));
-        written.map_err(|source| StateError::Write { path, source })
+        let desired = Kept::new(&disk, &dir, "desired", |assignment: &Assignment| assignment.replica.clone());
+        let routes = Kept::new(&disk, &dir, "routes", |routes: &ServiceRoutes| routes.service.clone());
+        Ok(Self { desired, routes })
     }
 }
 
@@ -114,6 +51,9 @@ mod tests {
     use skiff_disk::sim::SimDisk;
 
     use super::*;
+    use crate::state::Set;
+    use crate::state::kept::{Appended, Change};
+    use skiff_api::wire::Fence;
 
     fn routes(service: &str, counter: u64) -> Set<ServiceKey, ServiceRoutes> {
         let service = ServiceKey { namespace: "default".parse().unwrap(), name: service.parse().unwrap() };
@@ -126,6 +66,33 @@ mod tests {
         StateFiles::open(sim.disk(), PathBuf::from("/data/state"))
     }
 
+    fn change(service: &str, counter: u64) -> Change<ServiceKey, ServiceRoutes> {
+        let Set { fence, items } = routes(service, counter);
+        let after = Fence { counter: counter - 1, ..fence };
+        Change { fence, after, upsert: items.into_values().collect(), remove: Vec::new() }
+    }
+
+    /// What a node does: changes go to the journal, unless the whole is wanted.
+    fn save(files: &StateFiles, set: &Set<ServiceKey, ServiceRoutes>) -> Result<(), StateError> {
+        let change = Change {
+            fence: set.fence,
+            after: Fence { counter: set.fence.counter - 1, ..set.fence },
+            upsert: set.items.values().cloned().collect(),
+            remove: Vec::new(),
+        };
+        match files.routes.append(&[change])? {
+            Appended::Durable => Ok(()),
+            Appended::WholeWanted => files.routes.write(set),
+        }
+    }
+
+    /// One after the other, from an empty folder: the whole, and then so many changes.
+    fn save_all(files: &StateFiles, changes: u64) -> Result<(), StateError> {
+        files.routes.read()?;
+        files.routes.write(&routes("cart", 1))?;
+        (2..2 + changes).try_for_each(|counter| save(files, &routes("cart", counter)))
+    }
+
     #[test]
     fn a_power_cut_leaves_the_old_set_or_the_new_one() {
         for cut in 0.. {
@@ -133,14 +100,19 @@ mod tests {
             sim.cut_after(cut);
             let mut acknowledged = Set::default();
             let mut finished = true;
-            for counter in 1..=2 {
+            // Every third is of the whole, after which the journal is emptied.
+            for counter in 1..=6 {
                 let set = routes("cart", counter);
-                match store(&sim).and_then(|files| files.write_routes(&set)) {
+                let saved = store(&sim).and_then(|files| {
+                    files.routes.read()?;
+                    if counter % 3 == 1 { files.routes.write(&set) } else { save(&files, &set) }
+                });
+                match saved {
                     Ok(()) => acknowledged = set,
                     Err(_) => finished = false,
                 }
             }
-            let found = store(&sim.power_cut()).unwrap().routes().unwrap();
+            let found = store(&sim.power_cut()).unwrap().routes.read().unwrap();
             assert!(found.fence >= acknowledged.fence, "cut {cut}: {found:?} after {acknowledged:?}");
             assert!(found == Set::default() || found == routes("cart", found.fence.counter), "cut {cut}: {found:?}");
             if finished {
@@ -151,49 +123,62 @@ mod tests {
 
     /// Whether a process finds after a power cut what was there before: all that was written, or, with a kill after some
     /// operations, what a second process had found.
-    fn keeps(sim: SimDisk, kill: Option<u64>) -> bool {
+    fn keeps(sim: SimDisk, changes: u64, kill: Option<u64>) -> bool {
         kill.into_iter().for_each(|operations| sim.cut_after(operations));
-        let written = store(&sim).and_then(|files| files.write_routes(&routes("cart", 1)));
+        let written = store(&sim).and_then(|files| save_all(&files, changes));
         let (sim, known) = match kill {
             None => {
                 written.unwrap();
-                (sim, routes("cart", 1))
+                (sim, routes("cart", 1 + changes))
             }
             Some(_) => {
                 let sim = sim.kill();
-                let found = store(&sim).unwrap().routes().unwrap();
+                let found = store(&sim).unwrap().routes.read().unwrap();
                 (sim, found)
             }
         };
-        let after = store(&sim.power_cut()).and_then(|files| files.routes());
+        let after = store(&sim.power_cut()).and_then(|files| files.routes.read());
         known.items.is_empty() || after.is_ok_and(|after| after == known)
     }
 
+    /// The whole and nothing else, and the whole with changes: the last write is one of either kind.
+    const HISTORIES: [u64; 2] = [0, 2];
+
     #[test]
     fn what_a_killed_process_left_is_durable_before_it_is_acted_on() {
-        let all = SimDisk::new(0);
-        assert!(keeps(all.clone(), None));
-        for kill in 0..=all.operations() {
-            for seed in 0..50 {
-                assert!(keeps(SimDisk::new(seed), Some(kill)), "killed after {kill} operations, seed {seed}");
+        for changes in HISTORIES {
+            let all = SimDisk::new(0);
+            assert!(keeps(all.clone(), changes, None));
+            for kill in 0..=all.operations() {
+                for seed in 0..50 {
+                    let kept = keeps(SimDisk::new(seed), changes, Some(kill));
+                    assert!(kept, "{changes} changes, killed after {kill} operations, seed {seed}");
+                }
             }
         }
     }
 
     #[test]
     fn each_sync_is_needed() {
-        let all = SimDisk::new(0);
-        assert!(keeps(all.clone(), None));
-        let operations = all.operations();
-        assert!(!all.sites().is_empty());
-        for site in all.sites() {
-            let lost = (0..200).any(|seed| {
+        let all = HISTORIES.map(|changes| {
+            let sim = SimDisk::new(0);
+            assert!(keeps(sim.clone(), changes, None));
+            sim
+        });
+        let operations = all.iter().map(SimDisk::operations).max().unwrap();
+        let sites: std::collections::BTreeSet<_> = all.iter().flat_map(SimDisk::sites).collect();
+        assert!(!sites.is_empty());
+        for site in sites {
+            let lost = (0..400).any(|seed| {
                 let sim = || {
                     let sim = SimDisk::new(seed);
                     sim.skip_site(site);
                     sim
                 };
-                !keeps(sim(), None) || !keeps(sim(), Some(seed % (operations + 1)))
+                let kept = |changes: &u64| {
+                    keeps(sim(), *changes, None) && keeps(sim(), *changes, Some(seed % (operations + 1)))
+                };
+                !HISTORIES.iter().all(kept)
             });
             assert!(lost, "nothing is lost without the sync at {site}");
         }
@@ -203,15 +188,96 @@ mod tests {
     fn a_newer_file_is_not_misread() {
         let dir = tempfile::tempdir().unwrap();
         let files = StateFiles::open(Disk::real(), dir.path().to_owned()).unwrap();
-        std::fs::write(dir.path().join(ROUTES), r#"{"version":2,"other":1}"#).unwrap();
-        assert!(matches!(files.routes(), Err(StateError::Version { version: 2, .. })));
+        std::fs::write(dir.path().join("routes.json"), r#"{"version":2,"other":1}"#).unwrap();
+        assert!(matches!(files.routes.read(), Err(StateError::Version { version: 2, .. })));
         std::fs::write(
-            dir.path().join(ROUTES),
+            dir.path().join("routes.json"),
             r#"{"version":1,"fence":{"epoch":1,"term":1,"counter":1},"items":[],"x":1}"#,
         )
         .unwrap();
-        assert!(files.routes().unwrap().items.is_empty());
-        std::fs::write(dir.path().join(ROUTES), "{").unwrap();
-        assert!(matches!(files.routes(), Err(StateError::Read { .. })));
+        assert!(files.routes.read().unwrap().items.is_empty());
+        std::fs::write(dir.path().join("routes.json"), "{").unwrap();
+        assert!(matches!(files.routes.read(), Err(StateError::Read { .. })));
+    }
+
+    #[test]
+    fn a_change_writes_itself_and_not_the_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || StateFiles::open(Disk::real(), dir.path().to_owned()).unwrap().routes;
+        let bytes = |name: &str| std::fs::metadata(dir.path().join(name)).map_or(0, |meta| meta.len());
+        let kept = open();
+        let mut set = kept.read().unwrap();
+        set.fence = Fence { epoch: 1, term: 1, counter: 1 };
+        for number in 0..5000 {
+            set.items.extend(routes(&format!("s{number}"), 1).items);
+        }
+        kept.write(&set).unwrap();
+        let whole = bytes("routes.json");
+        let mut counter = 1;
+        while bytes("routes.journal") <= whole {
+            counter += 1;
+            let next = Change { remove: vec![], ..change("cart", counter) };
+            assert_eq!(kept.append(&[next]).unwrap(), Appended::Durable);
+            assert!(bytes("routes.journal") < counter * 1000, "a line is as long as its change");
+        }
+        let found = open().read().unwrap();
+        assert_eq!((found.items.len(), found.fence.counter), (5001, counter));
+        // As long as the whole: now it is the whole's turn, and the journal is empty again.
+        assert_eq!(kept.append(&[change("cart", counter + 1)]).unwrap(), Appended::WholeWanted);
+        let kept = open();
+        let set = kept.read().unwrap();
+        assert_eq!(kept.append(&[change("cart", counter + 1)]).unwrap(), Appended::WholeWanted);
+        kept.write(&set).unwrap();
+        assert_eq!(bytes("routes.journal"), 0);
+        assert_eq!(kept.append(&[change("cart", counter + 1)]).unwrap(), Appended::Durable);
+        assert_eq!(open().read().unwrap().fence.counter, counter + 1);
+    }
+
+    #[test]
+    fn what_is_removed_stays_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = StateFiles::open(Disk::real(), dir.path().to_owned()).unwrap().routes;
+        kept.write(&routes("cart", 1)).unwrap();
+        let removed: Vec<ServiceKey> = routes("cart", 1).items.into_keys().collect();
+        let change = Change { upsert: Vec::new(), remove: removed, ..change("cart", 2) };
+        assert_eq!(kept.append(&[change]).unwrap(), Appended::Durable);
+        let found = kept.read().unwrap();
+        assert!(found.items.is_empty() && found.fence.counter == 2, "{found:?}");
+    }
+
+    #[test]
+    fn a_torn_or_foreign_line_ends_the_journal_and_is_overwritten_by_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("routes.journal");
+        for tear in ["0123456789abcdef {\"version\":1}\n", "half a li", "\0\0\0\0\n"] {
+            let open = || StateFiles::open(Disk::real(), dir.path().to_owned()).unwrap().routes;
+            let kept = open();
+            kept.write(&routes("cart", 1)).unwrap();
+            assert_eq!(kept.append(&[change("shop", 2)]).unwrap(), Appended::Durable);
+            let sound = std::fs::read(&journal).unwrap();
+            std::fs::write(&journal, [&sound, tear.as_bytes()].concat()).unwrap();
+            let kept = open();
+            let set = kept.read().unwrap();
+            assert_eq!((set.items.len(), set.fence.counter), (2, 2), "{tear:?}");
+            assert_eq!(kept.append(&[change("wiki", 3)]).unwrap(), Appended::WholeWanted);
+            kept.write(&set).unwrap();
+            assert_eq!(kept.append(&[change("wiki", 3)]).unwrap(), Appended::Durable);
+            assert_eq!(open().read().unwrap().items.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_no_change() {
+        let sim = SimDisk::new(0);
+        let files = store(&sim).unwrap();
+        files.routes.write(&routes("cart", 1)).unwrap();
+        save(&files, &routes("cart", 2)).unwrap();
+        // Growing needs room in blocks, of which one is begun: so some changes fit.
+        sim.fail_with_full_after(0);
+        let failed = (3..100).find(|counter| save(&files, &routes("cart", *counter)).is_err()).unwrap();
+        assert!(save(&files, &routes("cart", failed)).is_err(), "the journal is not relied on");
+        sim.make_room();
+        save(&files, &routes("cart", failed)).unwrap();
+        assert_eq!(store(&sim.power_cut()).unwrap().routes.read().unwrap(), routes("cart", failed));
     }
 }
