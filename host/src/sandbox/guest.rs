@@ -20,7 +20,6 @@ use crate::sandbox::lane::Away;
 use crate::sandbox::meter::Meter;
 use crate::sandbox::runner::Inner;
 use crate::sandbox::state::State;
-use crate::sandbox::ticker::Ticker;
 
 /// An instance, and how many requests it may yet serve.
 pub(super) struct Instance {
@@ -73,7 +72,6 @@ impl Drop for Watch {
 pub(super) struct Polled {
     work: Pin<Box<dyn Future<Output = Ended> + Send>>,
     meter: Arc<Meter>,
-    ticker: Arc<Ticker>,
 }
 
 impl Guest {
@@ -82,7 +80,7 @@ impl Guest {
         meter: Arc<Meter>,
         runner: Arc<Inner>,
     ) -> Self {
-        let polled = Polled { work: Box::pin(work), meter: meter.clone(), ticker: runner.ticker.clone() };
+        let polled = Polled { work: Box::pin(work), meter: meter.clone() };
         let mut guest = Self { place: Place::Here(polled), runner, _watch: None };
         if guest.runner.conduct.is_hot() {
             guest._watch = Some(Watch { meter, runner: guest.runner.clone() });
@@ -101,8 +99,8 @@ impl Guest {
         let Ok(runtime) = Handle::try_current() else { return };
         self.place = match std::mem::replace(&mut self.place, Place::Gone) {
             Place::Here(polled) => {
-                let (runner, account) = (&self.runner, polled.meter.account().clone());
-                Place::Away(runner.lanes.take(polled, runner.number, account, runtime))
+                let runner = &self.runner;
+                Place::Away(runner.lanes.take(polled, runner.number, runtime))
             }
             place => place,
         };
@@ -140,7 +138,7 @@ impl Polled {
 
     /// Polls the work. Says how long that took.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Result<Ended, Panicked>>, Duration) {
-        let _running = self.ticker.running();
+        let _running = self.meter.terms().ticker.running();
         let entered = self.meter.enter();
         // The work is not polled again after a panic: its owner drops it.
         let polled = catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));

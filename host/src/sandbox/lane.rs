@@ -28,7 +28,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::sandbox::account::Account;
 use crate::sandbox::guest::{Ended, Panicked, Polled};
 use crate::sandbox::meter::Meter;
 
@@ -58,7 +57,6 @@ struct Queue {
 struct Job {
     lanes: Arc<Shared>,
     replica: u64,
-    account: Arc<Account>,
     state: AtomicU8,
     cancelled: AtomicBool,
     meter: Arc<Meter>,
@@ -105,12 +103,12 @@ impl Lanes {
     }
 
     /// Takes a guest over; `runtime` is the one that it has been polled in.
-    pub(super) fn take(&self, guest: Polled, replica: u64, account: Arc<Account>, runtime: Handle) -> Away {
+    pub(super) fn take(&self, guest: Polled, replica: u64, runtime: Handle) -> Away {
         let (sender, done) = oneshot::channel();
         let meter = guest.meter().clone();
         let work = Mutex::new(Some(Work { guest, runtime, done: sender }));
         let (state, cancelled) = (AtomicU8::new(IDLE), AtomicBool::new(false));
-        let job = Arc::new(Job { lanes: self.0.clone(), replica, account, state, cancelled, meter, work });
+        let job = Arc::new(Job { lanes: self.0.clone(), replica, state, cancelled, meter, work });
         job.wake_by_ref();
         Away { job, done }
     }
@@ -194,7 +192,7 @@ impl Queue {
         for _ in 0..self.turns.len() {
             let Some(replica) = self.turns.pop_front() else { break };
             let Some(jobs) = self.ready.get_mut(&replica) else { continue };
-            let overdrawn = jobs.front().and_then(|job| job.account.overdrawn());
+            let overdrawn = jobs.front().and_then(|job| job.meter.terms().account.overdrawn());
             if let Some(overdrawn) = overdrawn {
                 wait = Some(wait.map_or(overdrawn, |wait| wait.min(overdrawn)));
                 self.turns.push_back(replica);

@@ -6,7 +6,7 @@
 
 use skiff_api::capability;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::sandbox::state::State;
@@ -15,8 +15,28 @@ use crate::sandbox::{Error, PrepareError};
 pub(super) fn ambient(engine: &Engine) -> Result<Linker<State>, Error> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(Error::Linker)?;
+    streams(&mut linker).map_err(Error::Linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(Error::Linker)?;
     Ok(linker)
+}
+
+/// Links streams to the table that they are in. As they come they are reached by way of the whole WASI context, which most
+/// guests never need and which is only made for those that do.
+fn streams(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
+
+    struct Table;
+
+    impl HasData for Table {
+        type Data<'a> = &'a mut ResourceTable;
+    }
+
+    linker.allow_shadowing(true);
+    error::add_to_linker::<State, Table>(linker, State::table)?;
+    poll::add_to_linker::<State, Table>(linker, State::table)?;
+    streams::add_to_linker::<State, Table>(linker, State::table)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// Checks a component against the linker, and links it as far as possible without an instance.

@@ -1,9 +1,11 @@
 //! Processor time of one request's guest.
 //!
-//! Every poll is timed. The thread's processor clock is read when it begins, and again only where the monotonic clock,
-//! which costs a tenth of it, says that the poll was long, or where the replica's processor time is limited. What is
-//! short by that clock is short by the other. What is long may just have been put aside by the kernel, and must not be
-//! taken for a guest that computes: on a busy machine that happens to everyone.
+//! Every poll is timed by the monotonic clock. The thread's processor clock costs ten times as much: it is read where the
+//! other says that the poll was long, or where the replica's processor time is limited. What is short by the one is short
+//! by the other. What is long may just have been put aside by the kernel, and must not be taken for a guest that computes:
+//! on a busy machine that happens to everyone. How the processor's clock stood when a poll began is told from when it was
+//! read last on that thread, if that is a moment ago: it cannot have gone further than the other clock since. So a guest is
+//! charged for less than it used, by that moment at most, and never for what others used.
 //!
 //! Epochs alone could not measure it: a guest that wakes briefly a hundred times a second meets a new one each time, and
 //! would be charged for time that it slept.
@@ -21,21 +23,37 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::sandbox::account::Account;
+use crate::sandbox::runner::Terms;
 
 /// How long a guest may compute in one go before it counts as one that computes, and gives way: long against the cost of
 /// switching (some microseconds), short against what people notice.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
 
+/// How old a reading of the processor's clock may be: small against a slice.
+const READING_NS_MAX: u64 = 100_000;
+
 thread_local! {
     /// What polls within the one that is under way have taken.
     static INNER_NS: Cell<u64> = const { Cell::new(0) };
+    /// When this thread's processor clock was last read, by the monotonic clock, and how it stood.
+    static READING: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// How this thread's processor clock stands at most, now that the monotonic clock is at `now_ns`.
+fn thread_ns_at(now_ns: u64) -> u64 {
+    let (read_ns, thread) = READING.get();
+    let age_ns = now_ns.saturating_sub(read_ns);
+    if read_ns != 0 && age_ns < READING_NS_MAX {
+        return thread + age_ns;
+    }
+    let thread = thread_ns();
+    READING.set((now_ns, thread));
+    thread
 }
 
 /// Processor time that a guest has used. Shared by whoever polls it and its epoch callback.
-#[derive(Debug)]
 pub(super) struct Meter {
-    account: Arc<Account>,
+    terms: Arc<Terms>,
     used_ns: AtomicU64,
     /// When the time not yet charged began, by the thread's clock.
     since_ns: AtomicU64,
@@ -64,10 +82,10 @@ pub(super) enum Verdict {
 }
 
 impl Meter {
-    pub(super) fn new(account: Arc<Account>) -> Self {
-        let exact = account.is_limited();
+    pub(super) fn new(terms: Arc<Terms>) -> Self {
+        let exact = terms.account.is_limited();
         Self {
-            account,
+            terms,
             used_ns: AtomicU64::new(0),
             since_ns: AtomicU64::new(0),
             began_ns: AtomicU64::new(0),
@@ -80,10 +98,11 @@ impl Meter {
 
     /// A poll of the guest begins on this thread.
     pub(super) fn enter(&self) -> Entered {
-        let began_ns = thread_ns();
+        let entered_ns = monotonic_ns();
+        let began_ns = if self.exact { thread_ns() } else { thread_ns_at(entered_ns) };
         self.since_ns.store(began_ns, Ordering::Relaxed);
         self.began_ns.store(began_ns, Ordering::Relaxed);
-        self.entered_ns.store(monotonic_ns(), Ordering::Relaxed);
+        self.entered_ns.store(entered_ns, Ordering::Relaxed);
         Entered { outer_ns: INNER_NS.replace(0) }
     }
 
@@ -129,8 +148,9 @@ impl Meter {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
     }
 
-    pub(super) fn account(&self) -> &Arc<Account> {
-        &self.account
+    /// What all guests of the replica share.
+    pub(super) fn terms(&self) -> &Arc<Terms> {
+        &self.terms
     }
 
     /// What the poll that is under way has used so far.
@@ -146,7 +166,7 @@ impl Meter {
 
     fn add(&self, ns: u64) {
         self.used_ns.fetch_add(ns, Ordering::Relaxed);
-        self.account.charge(ns);
+        self.terms.account.charge(ns);
     }
 }
 
@@ -174,7 +194,7 @@ mod tests {
     const MAX: Duration = Duration::from_secs(10);
 
     fn meter() -> Meter {
-        Meter::new(Arc::new(Account::new(Arc::default(), None)))
+        Meter::new(Arc::new(Terms::of_nothing()))
     }
 
     fn compute(at_least: Duration) {

@@ -74,13 +74,33 @@ pub(super) struct Inner {
     code: Code,
     /// Tells replicas apart in the lanes.
     pub(super) number: u64,
-    pub(super) ticker: Arc<Ticker>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) conduct: Conduct,
-    account: Arc<Account>,
     share: Arc<Share>,
+    pub(super) terms: Arc<Terms>,
+}
+
+/// What every instance of a replica refers to. Instances that wait belong to the rest of the replica, and hold only this.
+pub(super) struct Terms {
+    pub(super) ticker: Arc<Ticker>,
+    pub(super) account: Account,
     usage: Arc<Usage>,
     pub(super) options: RunnerOptions,
+}
+
+#[cfg(test)]
+impl Terms {
+    /// Those of a replica that runs nothing.
+    pub(super) fn of_nothing() -> Self {
+        let template = skiff_api::resource::ServiceSpec::new("cart:1".parse().unwrap()).template();
+        let usage = Arc::new(Usage::default());
+        Self {
+            ticker: Arc::new(Ticker::start(&wasmtime::Engine::default()).unwrap()),
+            account: Account::new(usage.clone(), None),
+            usage,
+            options: RunnerOptions::new(Arc::new(template), Sink::new(crate::logs::Journal::in_memory())),
+        }
+    }
 }
 
 /// What a request is put to.
@@ -108,35 +128,37 @@ impl Runner {
             idle: Idle::new(instance.idle.as_duration()),
             code,
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            ticker: node.ticker.clone(),
             lanes: node.lanes.clone(),
             conduct: Conduct::default(),
-            account: Arc::new(Account::new(usage.clone(), limits.cpu)),
             share: Share::new(node.budget.clone(), usage.clone(), memory_max),
-            usage,
-            options,
+            terms: Arc::new(Terms {
+                ticker: node.ticker.clone(),
+                account: Account::new(usage.clone(), limits.cpu),
+                usage,
+                options,
+            }),
         }))
     }
 
     /// What the replica's guests have used.
     pub fn usage(&self) -> &Arc<Usage> {
-        &self.0.usage
+        &self.0.terms.usage
     }
 
     /// Whether a request would be begun now: the replica has processor time, and memory for an instance.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.account.overdrawn().is_none() && (self.0.share.has_room() || self.0.has_idle())
+        self.0.terms.account.overdrawn().is_none() && (self.0.share.has_room() || self.0.has_idle())
     }
 
     /// Waits until a request may be begun.
     pub(crate) async fn room(&self) {
         loop {
-            while let Some(overdrawn) = self.0.account.overdrawn() {
+            while let Some(overdrawn) = self.0.terms.account.overdrawn() {
                 tokio::time::sleep(overdrawn).await;
             }
             self.0.share.room(|| self.0.has_idle()).await;
             // Waiting for the one may have taken so long that the other is gone.
-            if self.0.account.overdrawn().is_none() {
+            if self.0.terms.account.overdrawn().is_none() {
                 return;
             }
         }
@@ -191,12 +213,12 @@ impl Runner {
 
     /// Where the replica is counted.
     pub(crate) fn figures(&self) -> &Arc<Figures> {
-        &self.0.options.figures
+        &self.0.terms.options.figures
     }
 
     /// Adds a line of the node's own to the replica's log.
     pub(crate) fn note(&self, line: &str) {
-        self.0.options.logs.for_request().write(Stream::System, format!("{line}\n").as_bytes());
+        self.0.terms.options.logs.for_request().write(Stream::System, format!("{line}\n").as_bytes());
     }
 
     /// A first instance, that shows whether the component starts at all, and what memory it takes.
@@ -226,9 +248,9 @@ impl Runner {
                 (meter, store, Made::NotYet(loaded), inner.requests())
             }
             Start::Reused(Instance { mut store, proxy, left }) => {
-                let meter = Arc::new(Meter::new(inner.account.clone()));
+                let meter = Arc::new(Meter::new(inner.terms.clone()));
                 store.data_mut().begin(meter.clone());
-                inner.usage.add_reused();
+                inner.terms.usage.add_reused();
                 (meter, store, Made::Already(proxy), left)
             }
         };
@@ -320,14 +342,14 @@ impl Inner {
     }
 
     fn fresh(&self, lease: Lease, loaded: &Arc<Loaded>) -> (Arc<Meter>, Store<State>) {
-        self.usage.add_started();
-        let meter = Arc::new(Meter::new(self.account.clone()));
+        self.terms.usage.add_started();
+        let meter = Arc::new(Meter::new(self.terms.clone()));
         let store = state::store(loaded, self, meter.clone(), lease);
         (meter, store)
     }
 
     fn is_reusing(&self) -> bool {
-        self.options.template.instance.requests > 1
+        self.terms.options.template.instance.requests > 1
     }
 
     fn has_idle(&self) -> bool {
@@ -337,7 +359,7 @@ impl Inner {
     /// How many requests a new instance serves: another number each time, up to what is allowed, so that a service which
     /// relies on its memory fails in tests and not on the day of a restart.
     fn requests(&self) -> u32 {
-        let max = self.options.template.instance.requests;
+        let max = self.terms.options.template.instance.requests;
         let spread = u64::from(max / 2);
         // Its keys are random for each.
         let random = RandomState::new().build_hasher().finish();
@@ -345,7 +367,7 @@ impl Inner {
     }
 
     fn short(&self, short: Short) -> Failure {
-        let template = &self.options.template;
+        let template = &self.terms.options.template;
         match short {
             Short::Node => Failure::NodeMemory,
             Short::Instance => Failure::MemoryLimit { max: template.instance.memory, field: "instance.memory" },
@@ -380,9 +402,9 @@ impl Inner {
         let failure = match ended {
             Ok(Ended::Done(instance)) => return Ok(instance),
             Ok(Ended::Failed(store, error)) => {
-                let failure = classify(&error, &store.data().blame(&self.options));
+                let failure = classify(&error, &store.data().blame(&self.terms.options));
                 if let Failure::Trap { kind, .. } = &failure {
-                    self.options.figures.trapped(kind);
+                    self.terms.options.figures.trapped(kind);
                 }
                 self.tell(&failure, &format!("{error:#}"));
                 self.dispose(store);
@@ -401,7 +423,7 @@ impl Inner {
     /// A guest whose response is sent has worked on for too long.
     pub(super) fn cut_off(&self, max: Duration) {
         let text = format!("the guest was stopped {} s after the end of its response\n", max.as_secs());
-        self.options.logs.for_request().write(Stream::System, text.as_bytes());
+        self.terms.options.logs.for_request().write(Stream::System, text.as_bytes());
     }
 
     fn tell(&self, failure: &Failure, details: &str) {
@@ -409,7 +431,7 @@ impl Inner {
         if !failure.is_guests_fault() {
             return;
         }
-        self.options.logs.for_request().write(Stream::System, format!("{failure}\n{details}\n").as_bytes());
+        self.terms.options.logs.for_request().write(Stream::System, format!("{failure}\n{details}\n").as_bytes());
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the host holds for one instance: its view of WASI, its limits, and the hooks of wasi:http.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use http::{HeaderName, Request};
 use skiff_api::wire::Stream;
@@ -13,7 +12,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::capabilities::{Chain, Outbound, Sending};
+use crate::capabilities::{Chain, Sending};
 use crate::logs::Sink;
 use crate::sandbox::budget::Lease;
 use crate::sandbox::code::Loaded;
@@ -22,7 +21,6 @@ use crate::sandbox::limits::{self, Memory};
 use crate::sandbox::meter::{Meter, Verdict};
 use crate::sandbox::runner::{Inner, RunnerOptions};
 use crate::sandbox::stdio::LogStream;
-use crate::sandbox::ticker::Ticker;
 
 /// Ticks until a computing guest is interrupted: the next one.
 const TICKS_TO_DEADLINE: u64 = 1;
@@ -34,39 +32,39 @@ const OBJECTS_KEPT_MAX: usize = 16;
 /// The data of an instance's store.
 pub(super) struct State {
     table: ResourceTable,
-    wasi: WasiCtx,
+    /// Made by the first call that needs it: a service that only answers makes none, and it costs a microsecond.
+    wasi: Option<Box<Wasi>>,
     http: WasiHttpCtx,
     hooks: Hooks,
     memory: Memory,
     /// That of the request which is served.
     meter: Arc<Meter>,
-    ticker: Arc<Ticker>,
-    cpu_max: Duration,
-    logs: Sink,
     /// What the first request left.
     objects: Option<usize>,
     /// What an instance runs is not evicted under it.
     _code: Arc<Loaded>,
 }
 
+/// What a guest sees of its surroundings, but for HTTP.
+struct Wasi {
+    ctx: WasiCtx,
+    logs: Sink,
+}
+
 /// A store for one instance, with every limit set.
 pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease: Lease) -> Store<State> {
-    let options = &runner.options;
-    let logs = options.logs.for_request();
+    let options = &runner.terms.options;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits::HOST_OBJECTS_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::FIELDS_BYTES_MAX);
     let state = State {
         table,
-        wasi: wasi(options, &logs),
+        wasi: None,
         http,
-        hooks: Hooks { outbound: options.outbound.clone(), chain: Chain::default() },
+        hooks: Hooks { meter: meter.clone(), chain: Chain::default() },
         memory: Memory::new(options.template.instance.memory.0, lease),
         meter,
-        ticker: runner.ticker.clone(),
-        cpu_max: options.cpu,
-        logs,
         objects: None,
         _code: code.clone(),
     };
@@ -97,10 +95,11 @@ fn wasi(options: &RunnerOptions, logs: &Sink) -> WasiCtx {
 impl State {
     /// The guest met a new epoch: it goes on, gives way to its neighbours, or has had its share.
     fn interrupted(&self) -> wasmtime::Result<UpdateDeadline> {
-        match self.meter.caught(self.cpu_max) {
+        let terms = self.meter.terms();
+        match self.meter.caught(terms.options.cpu) {
             Verdict::GoOn => Ok(UpdateDeadline::Continue(TICKS_TO_DEADLINE)),
             Verdict::GiveWay => {
-                self.ticker.caught();
+                terms.ticker.caught();
                 Ok(UpdateDeadline::Yield(TICKS_TO_DEADLINE))
             }
             Verdict::Exhausted => Err(CpuExhausted.into()),
@@ -110,12 +109,20 @@ impl State {
 
     /// The instance is to serve another request.
     pub(super) fn begin(&mut self, meter: Arc<Meter>) {
+        self.hooks.meter = meter.clone();
         self.meter = meter;
+    }
+
+    /// Its host objects.
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// A request has ended as it should. Returns whether the instance is as good as before.
     pub(super) fn end(&mut self) -> bool {
-        self.logs.end_lines();
+        if let Some(wasi) = &self.wasi {
+            wasi.logs.end_lines();
+        }
         let objects = self.table.iter_mut().count();
         let first = *self.objects.get_or_insert(objects);
         self.memory.refused().is_none() && objects <= first + OBJECTS_KEPT_MAX
@@ -143,7 +150,13 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let meter = &self.meter;
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let options = &meter.terms().options;
+            let logs = options.logs.for_request();
+            Box::new(Wasi { ctx: wasi(options, &logs), logs })
+        });
+        WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
     }
 }
 
@@ -154,7 +167,8 @@ impl WasiHttpView for State {
 }
 
 struct Hooks {
-    outbound: Outbound,
+    /// That of the request which is served, with all that its replica's guests share.
+    meter: Arc<Meter>,
     /// The callers of the request that is being answered.
     chain: Chain,
 }
@@ -182,7 +196,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Sending {
-        self.outbound.send(&self.chain, request, options)
+        self.meter.terms().options.outbound.send(&self.chain, request, options)
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
