@@ -1,12 +1,12 @@
 //! A replica as the gateway sees it: how much it may do at once, and how it is drained.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use skiff_api::id::{ReplicaKey, ServiceKey};
 use skiff_api::resource::{HttpTimeout, Template};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,7 @@ impl Target {
 
     /// Requests in flight and waiting.
     pub(super) fn load(&self) -> u32 {
-        self.gate.inside.load(Ordering::Relaxed)
+        self.gate.load()
     }
 
     /// How many more requests it takes, at work or waiting.
@@ -83,14 +83,28 @@ async fn by<T>(deadline: Option<Instant>, wait: impl Future<Output = T>) -> Resu
 }
 
 /// Lets so many in at once, lets as many wait, and refuses the rest.
+///
+/// Who is in, who waits and whether it is closed is one word: a request that need not wait changes it once when it comes and
+/// once when it leaves, and takes no lock.
 #[derive(Debug)]
 pub(super) struct Gate {
     max: u32,
-    permits: Arc<Semaphore>,
-    /// Who has a permit or waits for one.
-    inside: AtomicU32,
-    closed: AtomicBool,
+    /// Who is in, in the lower half; who waits above it, in units of [`WAITS`]; [`CLOSED`].
+    word: AtomicU64,
+    /// Told once for each that leaves while others wait.
+    freed: Notify,
     left: Notify,
+}
+
+const WAITS: u64 = 1 << 32;
+const CLOSED: u64 = 1 << 63;
+
+fn inside(word: u64) -> u32 {
+    word as u32
+}
+
+fn waiting(word: u64) -> u32 {
+    ((word & !CLOSED) >> 32) as u32
 }
 
 /// Why there is no way in.
@@ -104,21 +118,14 @@ pub(super) enum Refused {
 
 /// A place inside. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Entered {
-    gate: Arc<Gate>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
+pub(super) struct Entered(Arc<Gate>);
+
+/// A place in the queue, the same.
+struct Waits<'g>(&'g Gate);
 
 impl Gate {
     fn new(max: u32) -> Arc<Self> {
-        let max = max.max(1);
-        Arc::new(Self {
-            max,
-            permits: Arc::new(Semaphore::new(max as usize)),
-            inside: AtomicU32::new(0),
-            closed: AtomicBool::new(false),
-            left: Notify::new(),
-        })
+        Arc::new(Self { max: max.max(1), word: AtomicU64::new(0), freed: Notify::new(), left: Notify::new() })
     }
 
     /// Waits in the queue until `deadline`, which `None` puts off for ever. `queued` is called if it has to wait at all;
@@ -128,47 +135,82 @@ impl Gate {
         deadline: Option<Instant>,
         queued: impl FnOnce() -> Q,
     ) -> Result<Entered, Refused> {
-        // First in, then look: whoever closes looks only after it has closed, so one of the two sees the other.
-        let before = self.inside.fetch_add(1, Ordering::SeqCst);
-        let mut entered = Entered { gate: self.clone(), _permit: None };
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(Refused::Closed);
+        // Who comes does not overtake who waits.
+        let come = |word| (word & CLOSED == 0 && waiting(word) == 0 && inside(word) < self.max).then_some(word + 1);
+        if self.change(come).is_ok() {
+            return Ok(Entered(self.clone()));
         }
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            entered._permit = Some(permit);
-            return Ok(entered);
+        // Not by who waits alone: a place that is free may be kept for one that waits and has not taken it yet.
+        let is_full = |word| inside(word).saturating_add(waiting(word)) >= self.max.saturating_mul(2);
+        let queue = |word| (word & CLOSED == 0 && !is_full(word)).then_some(word + WAITS);
+        if let Err(word) = self.change(queue) {
+            return Err(if word & CLOSED == 0 { Refused::QueueFull } else { Refused::Closed });
         }
-        if before >= self.max.saturating_mul(2) {
-            return Err(Refused::QueueFull);
-        }
+        let waits = Waits(self);
         let _queued = queued();
-        let permit = self.permits.clone().acquire_owned();
-        let permit = by(deadline, permit).await?;
-        entered._permit = Some(permit.map_err(|_| Refused::Closed)?);
-        Ok(entered)
+        let turn = async {
+            loop {
+                let freed = self.freed.notified();
+                tokio::pin!(freed);
+                freed.as_mut().enable();
+                // Who leaves looks for who waits after the place is free, so one of the two sees the other.
+                let step_in = |word| (inside(word) < self.max).then_some(word - WAITS + 1);
+                if self.change(step_in).is_ok() {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        by(deadline, turn).await?;
+        std::mem::forget(waits);
+        Ok(Entered(self.clone()))
     }
 
     /// Who waits in the queue is still served.
     async fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.word.fetch_or(CLOSED, Ordering::SeqCst);
         loop {
             let left = self.left.notified();
             tokio::pin!(left);
             left.as_mut().enable();
-            if self.inside.load(Ordering::SeqCst) == 0 {
+            if self.word.load(Ordering::SeqCst) == CLOSED {
                 return;
             }
             left.await;
+        }
+    }
+
+    /// Everyone who is inside or waits.
+    fn load(&self) -> u32 {
+        let word = self.word.load(Ordering::Relaxed);
+        inside(word).saturating_add(waiting(word))
+    }
+
+    fn change(&self, next: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
+        self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next)
+    }
+
+    /// Somebody who was counted is gone.
+    fn leave(&self, counted: u64) {
+        let word = self.word.fetch_sub(counted, Ordering::SeqCst) - counted;
+        if waiting(word) > 0 {
+            self.freed.notify_one();
+        }
+        if word == CLOSED {
+            self.left.notify_waiters();
         }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.gate.inside.fetch_sub(1, Ordering::SeqCst);
-        if before == 1 && self.gate.closed.load(Ordering::SeqCst) {
-            self.gate.left.notify_waiters();
-        }
+        self.0.leave(1);
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.leave(WAITS);
     }
 }
 
@@ -196,7 +238,7 @@ mod tests {
         for entered in waiting {
             entered.await.unwrap().unwrap();
         }
-        assert_eq!(gate.inside.load(Ordering::SeqCst), 0);
+        assert_eq!(gate.load(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,7 +246,7 @@ mod tests {
         let gate = Gate::new(1);
         let _running = gate.enter(None, || ()).await.unwrap();
         assert_eq!(gate.enter(soon(), || ()).await.unwrap_err(), Refused::QueueTimeout);
-        assert_eq!(gate.inside.load(Ordering::SeqCst), 1);
+        assert_eq!(gate.load(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -220,5 +262,42 @@ mod tests {
         assert_eq!(gate.enter(None, || ()).await.unwrap_err(), Refused::Closed);
         drop(running);
         closing.await.unwrap();
+    }
+
+    /// Many threads, few places: never more inside than there are places, nobody is forgotten, also where some give up.
+    #[test]
+    fn nobody_is_forgotten_and_never_are_too_many_inside() {
+        let gate = Gate::new(3);
+        let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for number in 0..6_u64 {
+                let (gate, now, most) = (gate.clone(), now.clone(), most.clone());
+                tasks.spawn(async move {
+                    let mut entered = 0;
+                    for round in 0..2000_u64 {
+                        let deadline = match (number + round) % 5 {
+                            0 => Some(Instant::now() + Duration::from_micros(20)),
+                            _ => None,
+                        };
+                        let inside = match gate.enter(deadline, || ()).await {
+                            Ok(inside) => inside,
+                            Err(Refused::QueueTimeout) if deadline.is_some() => continue,
+                            Err(refused) => panic!("{refused:?} at {:x}", gate.word.load(Ordering::SeqCst)),
+                        };
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        drop(inside);
+                        entered += 1;
+                    }
+                    assert!(entered >= 1600, "{entered}");
+                });
+            }
+            tasks.join_all().await;
+        });
+        assert_eq!(gate.load(), 0);
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
     }
 }
