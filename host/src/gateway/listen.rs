@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -126,10 +127,13 @@ impl Gateway {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        for number in 0..threads {
+        let (house, handed) = House::new(threads);
+        for (number, handed) in handed.into_iter().enumerate() {
             let open = |(listener, door): &(StdListener, Door)| Ok((listener.try_clone()?, door.clone()));
             let doors = std::iter::once(&doors.plain).chain(&doors.tls).map(open);
             let worker = Worker {
+                number,
+                house: house.clone(),
                 doors: doors.collect::<io::Result<_>>().map_err(Error::Listener)?,
                 builder: connection::builder(),
                 connections: connections.clone(),
@@ -143,7 +147,7 @@ impl Gateway {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
             let thread = std::thread::Builder::new()
                 .name(format!("gateway-{number}"))
-                .spawn(move || runtime.block_on(worker.run()))
+                .spawn(move || runtime.block_on(worker.run(handed)))
                 .map_err(Error::Thread)?;
             gateway.threads.push(thread);
         }
@@ -188,8 +192,66 @@ impl Drop for Gateway {
     }
 }
 
+/// All threads of the gateway. Whoever of them is awake accepts a connection, and the one with the fewest serves it: else one
+/// that is quick to accept would have them all, and the others nothing to do.
+struct House {
+    rooms: Box<[Room]>,
+}
+
+struct Room {
+    /// Connections that the thread serves, or is about to.
+    open: AtomicUsize,
+    handed: mpsc::UnboundedSender<Handed>,
+}
+
+/// A connection on its way from the thread that accepted it to the one that serves it.
+struct Handed {
+    stream: StdStream,
+    addr: SocketAddr,
+    door: Door,
+    permits: (Permit, Permit),
+    counted: Counted,
+}
+
+/// A connection that is counted while it lasts.
+struct Counted(Arc<House>, usize);
+
+impl House {
+    fn new(threads: usize) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Handed>>) {
+        let (rooms, handed) = (0..threads)
+            .map(|_| {
+                let (sender, receiver) = mpsc::unbounded_channel();
+                (Room { open: AtomicUsize::new(0), handed: sender }, receiver)
+            })
+            .unzip::<_, _, Vec<_>, _>();
+        (Arc::new(Self { rooms: rooms.into() }), handed)
+    }
+
+    /// A place in the emptiest room; of equal ones in `own`.
+    fn place(self: &Arc<Self>, own: usize) -> Counted {
+        let open = |room: usize| self.rooms[room].open.load(Ordering::Relaxed);
+        let emptiest = (0..self.rooms.len()).min_by_key(|room| (open(*room), *room != own)).unwrap_or(own);
+        Counted::new(self.clone(), emptiest)
+    }
+}
+
+impl Counted {
+    fn new(house: Arc<House>, room: usize) -> Self {
+        house.rooms[room].open.fetch_add(1, Ordering::Relaxed);
+        Self(house, room)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.rooms[self.1].open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What one thread of the gateway has.
 struct Worker {
+    number: usize,
+    house: Arc<House>,
     doors: Vec<(StdListener, Door)>,
     builder: Builder,
     connections: Arc<Semaphore>,
@@ -201,20 +263,31 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self) {
+    async fn run(self, handed: mpsc::UnboundedReceiver<Handed>) {
         let stop = self.stop.clone();
         tokio::select! {
-            () = self.serve() => {}
+            () = self.serve(handed) => {}
             // The runtime is dropped then, and what runs on it.
             () = stop.cancelled() => {}
         }
     }
 
-    async fn serve(self) {
+    async fn serve(self, mut handed: mpsc::UnboundedReceiver<Handed>) {
         let all = futures_util::future::join_all(self.doors.iter().map(|(listener, door)| self.answer(listener, door)));
+        let taking = async {
+            while let Some(handed) = handed.recv().await {
+                self.take_over(handed);
+            }
+        };
         tokio::select! {
             _ = all => {}
+            () = taking => {}
             () = self.drain.cancelled() => {}
+        }
+        // Who hands one over from now on has it back.
+        handed.close();
+        while let Some(handed) = handed.recv().await {
+            self.take_over(handed);
         }
         for (listener, door) in &self.doors {
             self.accept_queued(listener, door).await;
@@ -241,9 +314,32 @@ impl Worker {
                 Door::Tls(_) => self.handshakes.clone().acquire_owned().await.ok(),
             };
             match listener.accept().await {
-                Ok((stream, client)) => self.open((stream, client), door, (Some(permit), handshake)),
+                Ok((stream, client)) => self.accepted((stream, client), door, (Some(permit), handshake)),
                 Err(error) => pause(&error).await,
             }
+        }
+    }
+
+    /// Serves a connection here, or hands it to a thread that has fewer.
+    fn accepted(&self, (stream, addr): (TcpStream, SocketAddr), door: &Door, permits: (Permit, Permit)) {
+        let counted = self.house.place(self.number);
+        if counted.1 == self.number {
+            return self.open((stream, addr), door, permits, counted);
+        }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "failed to hand over a connection"),
+        };
+        let room = &self.house.rooms[counted.1].handed;
+        if let Err(SendError(back)) = room.send(Handed { stream, addr, door: door.clone(), permits, counted }) {
+            self.take_over(back);
+        }
+    }
+
+    fn take_over(&self, Handed { stream, addr, door, permits, counted }: Handed) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.open((stream, addr), &door, permits, counted),
+            Err(error) => tracing::warn!(%error, "failed to take over a connection"),
         }
     }
 
@@ -253,7 +349,10 @@ impl Worker {
         loop {
             match listener.accept() {
                 Ok((stream, client)) => match nonblocking(stream) {
-                    Ok(stream) => self.open((stream, client), door, (None, None)),
+                    Ok(stream) => {
+                        let counted = Counted::new(self.house.clone(), self.number);
+                        self.open((stream, client), door, (None, None), counted);
+                    }
                     Err(error) => tracing::warn!(%error, "failed to take over a connection"),
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -262,7 +361,13 @@ impl Worker {
         }
     }
 
-    fn open(&self, (stream, addr): (TcpStream, SocketAddr), door: &Door, (permit, handshake): (Permit, Permit)) {
+    fn open(
+        &self,
+        (stream, addr): (TcpStream, SocketAddr),
+        door: &Door,
+        (permit, handshake): (Permit, Permit),
+        counted: Counted,
+    ) {
         let (builder, drain) = (self.builder.clone(), self.drain.clone());
         let client = Client::new(self.shared.clone(), addr.ip(), door);
         // Failing costs some latency, and no more.
@@ -271,7 +376,7 @@ impl Worker {
         match door {
             Door::Plain { .. } => drop(self.open.spawn(async move {
                 connection::run(&builder, client, stream, drain).await;
-                drop(permit);
+                drop((permit, counted));
             })),
             Door::Tls(tls) => {
                 let tls = tls.clone();
@@ -280,7 +385,7 @@ impl Worker {
                         drop(handshake);
                         connection::run(&builder, client, stream, drain).await;
                     }
-                    drop(permit);
+                    drop((permit, counted));
                 }));
             }
         }

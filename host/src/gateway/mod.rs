@@ -7,8 +7,9 @@
 //!                                        replicas         closing when it drains
 //! ```
 //! A request runs in its connection's task from the first byte to the last, so a client that goes away stops its guest.
-//! Each core has its own single-threaded runtime that accepts from the same listener: nothing is handed between threads,
-//! and as there is one listener and not one for each core, nobody's queue of new connections is lost when it closes.
+//! Each core has its own single-threaded runtime that accepts from the same listener, and hands a connection to the one that
+//! has the fewest: nothing else is handed between threads. As there is one listener and not one for each core, nobody's
+//! queue of new connections is lost when it closes.
 //!
 //! **Paths** are matched as they were sent, by whole segments, and passed on as they were sent: what the gateway matched
 //! is what the guest sees. A path with a dot segment (`..` or `.`, also percent-encoded) is refused, because whoever
