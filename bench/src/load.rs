@@ -22,14 +22,14 @@ pub(crate) struct Target {
     pub(crate) address: String,
     /// The `host` header.
     pub(crate) host: String,
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) body: &'static str,
 }
 
 impl Target {
     /// The hello example, or what answers as it does.
     pub(crate) fn hello(address: &str) -> Self {
-        Self { address: address.to_owned(), host: address.to_owned(), path: "/", body: "Hello from Skiff!\n" }
+        Self { address: address.to_owned(), host: address.to_owned(), path: "/".into(), body: "Hello from Skiff!\n" }
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
                 stream.write_all(second.as_bytes()).unwrap();
             }
         });
-        Target { host: "h".into(), path: "/", body: "hello", address }
+        Target { host: "h".into(), path: "/".into(), body: "hello", address }
     }
 
     const RIGHT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";

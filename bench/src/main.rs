@@ -6,6 +6,10 @@
 //! | [`throughput`] | requests a second, beside peers |
 //! | [`neighbours`] | what a service's answers suffer from others on the same node |
 //! | [`density`] | many small services on one node: restart, memory, first requests |
+//! | [`cold`] | first requests to services that are not loaded |
+//! | [`calls`] | from one service to another on the same node, beside loopback HTTP |
+//! | [`apply`] | from `skiff apply` of a component that is compiled to its first answer |
+//! | [`fleet`] | many small services, and how to ask them |
 //! | [`tiny`] | the components of those services |
 //! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
 //! | [`peer`] | what Skiff is compared with |
@@ -16,8 +20,12 @@
 //!
 //! Progress goes to standard error, results to standard output. A missed bar is exit status 1, after the result.
 
+mod apply;
+mod calls;
 mod cluster;
+mod cold;
 mod density;
+mod fleet;
 mod load;
 mod neighbours;
 mod peer;
@@ -48,6 +56,12 @@ enum Bench {
     Neighbours(neighbours::Options),
     /// Many small services on one node: a restart, their memory, and their first requests
     Density(density::Options),
+    /// First requests to services whose code is compiled and not loaded
+    Cold(cold::Options),
+    /// What a call to a service on the same node adds, beside loopback HTTP
+    Calls(calls::Options),
+    /// From applying a component that is compiled to its first answer
+    Apply(apply::Options),
     /// The native server
     #[command(hide = true)]
     Native,
@@ -73,6 +87,9 @@ fn main() -> ExitCode {
         Bench::Throughput(options) => throughput::run(&options),
         Bench::Neighbours(options) => neighbours::run(&options),
         Bench::Density(options) => density::run(&options),
+        Bench::Cold(options) => cold::run(&options),
+        Bench::Calls(options) => calls::run(&options),
+        Bench::Apply(options) => apply::run(&options),
         Bench::Native => peer::serve(),
     };
     match result {

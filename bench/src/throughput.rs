@@ -107,7 +107,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ];
         asked += compare(options, &contenders, &JAVASCRIPT_RATIOS, CONNECTIONS[0], &mut report)?;
     }
-    let probe = Target { address: cluster.gateway.clone(), host: PROBE_HOST.to_owned(), path: "/count", body: "1\n" };
+    let probe =
+        Target { address: cluster.gateway.clone(), host: PROBE_HOST.to_owned(), path: "/count".into(), body: "1\n" };
     let fresh = load::run(&probe, CONNECTIONS[0], Until::Answers(FRESH_REQUESTS))?.latencies.len();
     let shown = format!("{fresh} of {fresh}");
     report.figure("fresh", "answers of fresh sandboxes, by their own count", shown, fresh as f64, None);

@@ -34,6 +34,12 @@ enum Name {
     Neighbours,
     /// Many small services on one node: a restart, their memory, and their first requests
     Density,
+    /// First requests to services whose code is compiled and not loaded
+    Cold,
+    /// What a call to a service on the same node adds, beside loopback HTTP
+    Calls,
+    /// From applying a component that is compiled to its first answer
+    Apply,
 }
 
 impl Name {
@@ -43,6 +49,9 @@ impl Name {
             Self::Throughput => "throughput",
             Self::Neighbours => "neighbours",
             Self::Density => "density",
+            Self::Cold => "cold",
+            Self::Calls => "calls",
+            Self::Apply => "apply",
         }
     }
 }

@@ -19,6 +19,7 @@
 //! | `/files[?read=PATH]` | folders it was given; what reading a file gives |
 //! | `/sockets?to=HOST:PORT` | what connecting gives |
 //! | `/outbound?url=URL` | what a request gives: the status on a line of its own, then the body |
+//! | `/calls?n=N&url=URL` | N such requests, one after the other; a 502 at the first that is no 200 of the first one's body |
 //! | `/spin`, `/recurse`, `/panic` | runs forever; out of stack; traps |
 //! | `/alloc?mb=N` | allocates and touches N MiB |
 //! | `/no-response`, `/trap-after-headers`, `/trap-after-part` | ends without an answer, or amid one |
@@ -62,6 +63,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/files" => reach::files(query.text("read"), out),
             "/sockets" => reach::sockets(query.text("to").unwrap_or("127.0.0.1:80"), out),
             "/outbound" => reach::outbound(query.text("url").unwrap_or("http://127.0.0.1/"), out),
+            "/calls" => query.number("n", out, |n, out| reach::calls(n, query.text("url").unwrap_or_default(), out)),
             "/spin" => hostile::spin(),
             "/recurse" => answer::text(out, 200, &format!("{}\n", hostile::recurse(u64::MAX))),
             "/panic" => panic!("the probe was asked to panic"),

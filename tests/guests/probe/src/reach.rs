@@ -50,6 +50,21 @@ pub fn outbound(url: &str, out: ResponseOutparam) {
     }
 }
 
+pub fn calls(n: u64, url: &str, out: ResponseOutparam) {
+    let mut first: Option<String> = None;
+    for number in 1..=n {
+        match get(url) {
+            Err(error) => return answer::refused(out, error),
+            Ok(text) if !text.starts_with("200\n") => return answer::refused(out, format!("call {number}: {text}")),
+            Ok(text) if first.get_or_insert_with(|| text.clone()) != &text => {
+                return answer::refused(out, format!("call {number} differs: {text}"));
+            }
+            Ok(_) => {}
+        }
+    }
+    answer::text(out, 200, &format!("{n} calls\n"));
+}
+
 fn get(url: &str) -> Result<String, ErrorCode> {
     let malformed = |_| ErrorCode::HttpRequestUriInvalid;
     let (scheme, rest) = url.split_once("://").ok_or(ErrorCode::HttpRequestUriInvalid)?;
