@@ -16,7 +16,8 @@ use anyhow::{Context, Result};
 use crate::Subject;
 use crate::cluster::Cluster;
 use crate::load::{self, Load, Target, Until};
-use crate::report::{Bar, Report};
+use crate::process;
+use crate::report::{Bar, Report, megabytes};
 use crate::startup::first_answer;
 use crate::stats::percentile;
 
@@ -27,6 +28,10 @@ const CONNECTIONS: usize = 16;
 const CAPACITY_TIME: Duration = Duration::from_secs(3);
 /// What may be added to the quiet 99 %.
 const ADDED_MAX_MS: f64 = 5.0;
+
+/// What is given back is given back some seconds after the last request.
+const REST: Duration = Duration::from_secs(20);
+const KEPT_BAR: Bar = Bar { below: 1.1, shown: "10 % more" };
 
 /// The neighbours, all of the probe guest: name, what each of its clients asks for, and how many clients ask.
 const NOISE: [(&str, &str, usize); 3] =
@@ -48,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cluster.deploy("probe", &format!("kind: Service\nname: {name}\nimage: probe\n"))?;
     }
     first_answer(&cluster)?;
+    let unused = process::usage(cluster.pid())?.resident_bytes;
     let target = Target::hello(&cluster.gateway);
     let capacity = load::run(&target, CONNECTIONS, Until::Elapsed(CAPACITY_TIME))?.per_second();
     let rate = capacity * RATE_PART;
@@ -61,6 +67,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let noise = Noise::start(&cluster.gateway);
     let noisy = watch("noisy")?;
     let noises = noise.stop();
+    let used = process::usage(cluster.pid())?.resident_bytes;
+    std::thread::sleep(REST);
+    let rested = process::usage(cluster.pid())?.resident_bytes;
     let mut report = Report::default();
     report.figure("rate", "hello's requests", format!("{rate:.0}/s, 30 % of {capacity:.0}/s"), rate, None);
     let mut figures = |key: &str, what: &str, load: &Load| {
@@ -74,6 +83,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bar = Bar { below: ADDED_MAX_MS, shown: "5 ms" };
     report.figure("added_ms", "the 99 % that neighbours add", format!("{added:.2} ms"), added, Some(bar));
     report.figure("noises", "the neighbours' requests that ended meanwhile", noises.to_string(), noises as f64, None);
+    let what = "resident memory before the load, right after it, and after 20 s without requests";
+    let shown = [unused, used, rested].map(megabytes).join(", ");
+    report.figure("rested_resident_bytes", what, shown, rested as f64, None);
+    let kept = rested as f64 / unused as f64;
+    let shown = format!("{:+.1} %", (kept - 1.0) * 100.0);
+    report.figure("rested_to_unused", "… what of it stays", shown, kept, Some(KEPT_BAR));
     report.print("neighbours")
 }
 
