@@ -27,16 +27,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc;
-use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, EngineWeak};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::compile::{CheckError, check};
+use crate::sandbox::engine::{self, Recipe};
 use crate::sandbox::shelf::{Charge, Room, Shelf};
 use crate::sandbox::state::State;
-use crate::sandbox::{LoadError, PrepareError, linker};
+use crate::sandbox::{Error, LoadError, PrepareError, linker};
 
 /// A file up to this size is checked by the request that needs it: hashing it takes a fraction of a millisecond.
 const INLINE_BYTES_MAX: u64 = 512 << 10;
@@ -51,12 +52,24 @@ pub(super) struct Loaded {
     _charge: Charge,
 }
 
+/// Where code is mapped.
+struct Home {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+/// What idle slots must keep for it to be worth giving back: an engine takes some milliseconds to make, and the next
+/// request of each service maps its code anew.
+const WORTH_BYTES: usize = 16 << 20;
+
 /// The components that this process knows.
 pub(super) struct Codes(Arc<Shared>);
 
 struct Shared {
-    engine: Engine,
-    linker: Linker<State>,
+    home: ArcSwap<Home>,
+    recipe: Recipe,
+    /// The engine before, while anything of it is left.
+    former: Mutex<Option<EngineWeak>>,
     known: Mutex<HashMap<PathBuf, Weak<Entry>>>,
     shelf: Shelf<Entry>,
     lost: OnceLock<mpsc::UnboundedSender<PathBuf>>,
@@ -100,9 +113,17 @@ impl Identity {
 }
 
 impl Codes {
-    pub(super) fn new(engine: Engine, linker: Linker<State>, room: Room) -> Self {
-        let (known, lost) = (Mutex::default(), OnceLock::new());
-        Self(Arc::new(Shared { engine, linker, known, shelf: Shelf::new(room), lost }))
+    pub(super) fn new(engine: Engine, recipe: Recipe, room: Room) -> Result<Self, Error> {
+        let home = ArcSwap::from_pointee(Home::new(engine)?);
+        let (former, known, lost) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Ok(Self(Arc::new(Shared { home, recipe, former, known, shelf: Shelf::new(room), lost })))
+    }
+
+    /// What to do when the node has come to rest: gives back what idle slots keep, if that is much. Returns the engine that
+    /// is used from then on, if it is another one.
+    pub(super) fn rest(&self) -> impl Fn() -> Option<Engine> + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.0);
+        move || shared.upgrade()?.renew()
     }
 
     /// The code in a file, without looking at the file.
@@ -148,6 +169,49 @@ impl Codes {
 
     pub(super) fn shelf(&self) -> &Shelf<Entry> {
         &self.0.shelf
+    }
+}
+
+impl Home {
+    fn new(engine: Engine) -> Result<Self, Error> {
+        let linker = linker::ambient(&engine)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+impl Shared {
+    /// Makes another engine, and forgets all code that the old one has mapped. Instances that are still alive keep the old
+    /// one; with the last of them it goes, and its memory.
+    fn renew(&self) -> Option<Engine> {
+        let old = self.home.load_full();
+        if engine::kept_bytes(&old.engine) < WORTH_BYTES {
+            return None;
+        }
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two at a time: each has address space and mappings of its own.
+        if former.as_ref().is_some_and(|former| former.upgrade().is_some()) {
+            return None;
+        }
+        let made = self.recipe.engine().map_err(Error::Engine).and_then(Home::new);
+        let home = match made {
+            Ok(home) => home,
+            Err(error) => {
+                tracing::warn!(%error, "idle instances keep their memory: another engine could not be made");
+                return None;
+            }
+        };
+        let engine = home.engine.clone();
+        *former = Some(old.engine.weak());
+        drop(former);
+        self.home.store(Arc::new(home));
+        drop(old);
+        let known: Vec<Arc<Entry>> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.values().filter_map(Weak::upgrade).collect()
+        };
+        // Not under the lock: what goes here may be the last of an entry, or of the engine.
+        known.iter().for_each(|entry| entry.loaded.store(None));
+        Some(engine)
     }
 }
 
@@ -203,14 +267,19 @@ impl Entry {
         }
         let identity = self.check(&mut checked)?;
         let charge = self.shared.shelf.make_room(identity.bytes);
+        let home = self.shared.home.load_full();
         // SAFETY: the file was written by this node's compiling process: its checksum was verified, now or when this very
         // file was first loaded. It lies in a folder that nobody else writes, and files there are replaced by renames,
         // never written in place or truncated, so the mapping stays as it was checked.
-        let component = unsafe { Component::deserialize_file(&self.shared.engine, &self.path) }
+        let component = unsafe { Component::deserialize_file(&home.engine, &self.path) }
             .map_err(|source| LoadError::Incompatible { path: self.path.to_path_buf(), source })?;
-        let pre = linker::link(&self.shared.linker, &component)?;
+        let pre = linker::link(&home.linker, &component)?;
         let loaded = Arc::new(Loaded { pre, _charge: charge });
         self.loaded.store(Some(loaded.clone()));
+        // The engine was left meanwhile: this request has it, and the next maps the code again.
+        if !Arc::ptr_eq(&home, &self.shared.home.load()) {
+            self.loaded.store(None);
+        }
         drop(checked);
         if let Some(entry) = self.this() {
             self.shared.shelf.push(&entry);
@@ -293,9 +362,7 @@ mod tests {
     }
 
     fn codes(components_max: usize) -> Codes {
-        let engine = engine();
-        let linker = linker::ambient(&engine).unwrap();
-        Codes::new(engine, linker, Room { components_max, bytes_max: u64::MAX })
+        Codes::new(engine(), Recipe::on_demand(), Room { components_max, bytes_max: u64::MAX }).unwrap()
     }
 
     fn write(path: &Path, data: &[u8]) {

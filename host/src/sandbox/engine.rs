@@ -5,7 +5,8 @@
 //!
 //! The pool keeps slots for instances ready-made: a fresh instance costs some 30 us instead of some hundred. Its slots are
 //! address space, not memory; what a slot's last guest touched is kept up to a bound and wiped, which is much cheaper
-//! than giving it back and faulting it in again. Where the machine grants less address space than asked (39-bit ARM,
+//! than giving it back and faulting it in again. wasmtime never gives back what it keeps there, so a node that has come to
+//! rest makes itself another engine, by the same [`Recipe`], and lets the old one go. Where the machine grants less address space than asked (39-bit ARM,
 //! `ulimit -v`), the pool is halved until it fits, and below a useful size instances are allocated on demand.
 
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ pub(crate) fn base_config() -> wasmtime::Result<Config> {
 /// An engine, and what was chosen for it.
 pub(super) struct Built {
     pub(super) engine: Engine,
+    pub(super) recipe: Recipe,
     /// What all guests together may have.
     pub(super) memory_bytes: u64,
     pub(super) report: EngineReport,
@@ -121,6 +123,39 @@ impl Pool {
     }
 }
 
+/// How an engine is made again as it was chosen for this machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recipe {
+    /// None where instances are allocated on demand.
+    pool: Option<Pool>,
+}
+
+impl Recipe {
+    #[cfg(test)]
+    pub(super) fn on_demand() -> Self {
+        Self { pool: None }
+    }
+
+    pub(super) fn engine(self) -> wasmtime::Result<Engine> {
+        let mut config = base_config()?;
+        if let Some(pool) = self.pool {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool.config()));
+        }
+        Engine::new(&config)
+    }
+}
+
+/// What a stack keeps of its last guest, which nobody counts: some calls deep.
+const STACK_TOUCHED_BYTES: usize = 16 << 10;
+
+/// What an engine's slots keep of guests that have ended.
+pub(super) fn kept_bytes(engine: &Engine) -> usize {
+    engine.pooling_allocator_metrics().map_or(0, |pool| {
+        let stacks = pool.unused_warm_stacks() as usize * STACK_TOUCHED_BYTES;
+        pool.unused_memory_bytes_resident() + pool.unused_table_bytes_resident() + stacks
+    })
+}
+
 /// Makes the engine with the largest pool that the machine grants, up to what was asked for.
 pub(super) fn build(options: &SandboxOptions) -> Result<Built, Error> {
     let instances_max = options.instances_max;
@@ -145,25 +180,25 @@ pub(super) fn build(options: &SandboxOptions) -> Result<Built, Error> {
     let wanted = instances_max.min(by_mappings).max(1);
     let smallest = INSTANCES_MIN.min(wanted);
     let mut instances = wanted;
-    let engine = loop {
+    let (engine, recipe) = loop {
         let pool = Pool { instances, warm: warm(machine.memory_bytes, instances), pagemap_scan };
-        let mut config = base_config().map_err(Error::Engine)?;
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool.config()));
-        match Engine::new(&config) {
+        let recipe = Recipe { pool: Some(pool) };
+        match recipe.engine() {
             Ok(engine) => {
                 choose("allocation", pooled(pool, instances_max, by_mappings, wanted));
                 choose("warm-slots", format!("{} (a share of {} MiB memory)", pool.warm, machine.memory_bytes >> 20));
-                break engine;
+                break (engine, recipe);
             }
             Err(_) if instances / 2 >= smallest => instances /= 2,
             Err(e) => {
                 choose("allocation", format!("on demand (no pool of {smallest} instances could be made: {e:#})"));
-                break Engine::new(&base_config().map_err(Error::Engine)?).map_err(Error::Engine)?;
+                let recipe = Recipe { pool: None };
+                break (recipe.engine().map_err(Error::Engine)?, recipe);
             }
         }
     };
     let name = format!("wasmtime {WASMTIME_VERSION}");
-    Ok(Built { engine, memory_bytes, report: EngineReport { name, instances, choices } })
+    Ok(Built { engine, recipe, memory_bytes, report: EngineReport { name, instances, choices } })
 }
 
 fn pooled(pool: Pool, asked: u32, by_mappings: u32, wanted: u32) -> String {

@@ -14,7 +14,7 @@ use crate::sandbox::machine::Machine;
 use crate::sandbox::runner::Node;
 use crate::sandbox::shelf::Room;
 use crate::sandbox::ticker::Ticker;
-use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engine, linker};
+use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engine};
 
 /// How to run guests.
 #[derive(Debug, Clone)]
@@ -56,14 +56,14 @@ impl Sandbox {
     /// Fits an engine to the machine and starts its clock. Blocks for some milliseconds.
     pub fn start(options: SandboxOptions) -> Result<Self, Error> {
         let built = engine::build(&options)?;
-        let linker = linker::ambient(&built.engine)?;
         let ticker = Arc::new(Ticker::start(&built.engine).map_err(Error::Ticker)?);
         let lanes = Arc::new(Lanes::start().map_err(Error::Lanes)?);
         let node = Node { ticker, lanes, budget: Budget::new(built.memory_bytes) };
         let (machine, mut report) = (Machine::probe(), built.report);
         let room = Room::on(&machine);
         report.choices.insert("loaded-code".to_owned(), room.describe(&machine));
-        let codes = Codes::new(built.engine, linker, room);
+        let codes = Codes::new(built.engine, built.recipe, room)?;
+        node.ticker.at_rest(codes.rest());
         Ok(Self(Arc::new(Inner { node, codes, report })))
     }
 

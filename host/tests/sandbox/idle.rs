@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{probe, sandbox};
+use crate::support::{Setup, code, probe, sandbox};
 
 /// Several times what the clock needs to notice that nothing runs.
 const QUIET: Duration = Duration::from_millis(500);
@@ -32,6 +32,35 @@ async fn a_waiting_guest_does_not_keep_the_clock_going() {
         answer = waiting => panic!("{answer:?}"),
         () = silence => {}
     }
+}
+
+/// Guests that have ended leave their slots' memory resident. After some seconds of rest it is given back, with all code
+/// that is mapped; what comes then is served as ever, also an instance that outlived it all.
+#[tokio::test]
+async fn a_node_at_rest_gives_back_what_its_guests_used() {
+    let sandbox = sandbox();
+    let code = code(&sandbox, "hostile").await;
+    let hostile = Setup::default().prepare(&sandbox, &code).await.unwrap();
+    let probe = probe(&sandbox).await;
+    assert_eq!(sandbox.loaded().components, 2);
+    // At the same time, so that each has a slot of its own.
+    let holds = futures_util::future::join_all((0..12).map(|_| hostile.get("/hold?mb=3&ms=300")));
+    assert!(holds.await.into_iter().all(|answer| answer.is_ok()));
+    let mut waiting = Box::pin(probe.get("/sleep?ms=20000"));
+    let start = Instant::now();
+    while sandbox.loaded().components > 1 {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing is given back: {:?}", sandbox.loaded());
+        // A guest that waits is at rest as well.
+        let pause = tokio::time::sleep(QUIET);
+        tokio::select! {
+            answer = &mut waiting => panic!("it outlives the wait: {answer:?}"),
+            () = pause => {}
+        }
+    }
+    assert_eq!(hostile.get("/hold?mb=1&ms=1").await.unwrap().0, 200);
+    assert_eq!(probe.get("/count").await.unwrap().0, 200);
+    // It computes in the engine that was left, whose clock still ticks, and answers.
+    assert_eq!(waiting.await.unwrap().0, 200);
 }
 
 async fn wait_for_silence(sandbox: &skiff_host::sandbox::Sandbox) {
