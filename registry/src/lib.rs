@@ -3,10 +3,13 @@
 //! - [`manifest`], [`hash`]: the formats and digests that both sides share.
 //! - [`client`] (feature `client`): from a `.wasm` file to an artifact in a registry, and back to a file on a node.
 //! - [`server`] (feature `server`): the embedded registry, the distribution specification under `/v2`.
+//! - [`collector`] (feature `server`): when the store's garbage is collected.
 //! - [`store`] (feature `server`): what the embedded registry keeps on disk; also read in-process.
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod collector;
 pub mod hash;
 pub mod manifest;
 #[cfg(feature = "server")]
@@ -17,6 +20,6 @@ pub mod store;
 #[cfg(feature = "client")]
 pub use client::{Artifact, Client, ClientOptions};
 #[cfg(feature = "server")]
-pub use server::{Action, Authorizer, Decision, router};
+pub use server::{Action, Authorizer, Decision, router, router_with};
 #[cfg(feature = "server")]
 pub use store::Registry;

@@ -53,6 +53,14 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "DENIED", format!("the token does not allow this on {what}"))
     }
 
+    pub(super) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "BLOB_UPLOAD_INVALID",
+            "the body stopped coming (hint: go on from where it is)",
+        )
+    }
+
     /// The blocking thread is gone: the process is stopping, or there is a bug.
     pub(super) fn stopped() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNKNOWN", "the registry is stopping (hint: try again)")
@@ -67,8 +75,11 @@ impl From<store::Error> for Failure {
             E::Tag { .. } => (StatusCode::BAD_REQUEST, "TAG_INVALID"),
             E::UploadUnknown { .. } => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
             E::UploadOffset { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
-            E::UploadsTooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            E::UploadsTooMany { .. } | E::UploadsTooManyOfClient { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS")
+            }
             E::UploadDigest { .. } => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            E::BlobTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
             E::ManifestInvalid { .. } => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
             E::ManifestBlobUnknown { .. } => (StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
             _ if e.is_disk_full() => {

@@ -1,14 +1,23 @@
 //! Manifests: GET, HEAD, PUT, DELETE, by tag and by digest.
 
-use axum::body::{Body, to_bytes};
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 
 use super::error::Failure;
 use super::route::Reference;
 use super::router::Call;
 use crate::manifest::MANIFEST_BYTES_MAX;
 use crate::store::{PutManifest, Registry, StoredManifest};
+
+/// How many tags a manifest may be given by one request: each is written and synced by itself.
+const TAGS_MAX: usize = 64;
+
+/// How many pauses of the longest kind a manifest may take: it is held in memory while it comes.
+const READ_IDLES_MAX: u32 = 5;
 
 pub(super) async fn manifest(
     call: Call,
@@ -62,18 +71,34 @@ async fn put(call: Call, body: Body, repository: String, reference: Reference) -
     if announced.is_some_and(|bytes| bytes > MANIFEST_BYTES_MAX) {
         return Err(too_large());
     }
-    let bytes = to_bytes(body, MANIFEST_BYTES_MAX).await.map_err(|_| too_large())?;
+    let bytes = read(body, call.server.body_idle, too_large).await?;
     // A parameter (`; charset=…`) is no part of the type.
     let media_type = call.header(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).map(str::trim);
     let media_type = media_type.filter(|value| !value.is_empty()).map(str::to_owned);
     let name = repository.clone();
+    // A manifest that is pushed by its digest may be given tags at once.
+    let tags: Vec<String> = match &reference {
+        Reference::Digest(_) => call.queries("tag").map(str::to_owned).collect(),
+        Reference::Tag(_) => Vec::new(),
+    };
+    if tags.len() > TAGS_MAX {
+        let message = format!("a manifest may be given {TAGS_MAX} tags at once");
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "TAG_INVALID", message));
+    }
+    tags.iter().try_for_each(|tag| Reference::parse_tag(tag).map(drop))?;
+    let given = tags.clone();
     let store = move |registry: &Registry| {
         let (digest, tag) = match &reference {
             Reference::Digest(digest) => (Some(digest), None),
             Reference::Tag(tag) => (None, Some(tag.as_str())),
         };
         let media_type = media_type.as_deref();
-        registry.put_manifest(&PutManifest { repository: &name, media_type, digest, tag, bytes: &bytes })
+        let put = PutManifest { repository: &name, media_type, digest, tag, bytes: &bytes };
+        let (digest, subject) = registry.put_manifest(&put)?;
+        if !given.is_empty() {
+            registry.tag(&name, &digest, &given.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        Ok((digest, subject))
     };
     let (digest, subject) = call.server.blocking(store).await?;
     let location = [(header::LOCATION, format!("/v2/{repository}/manifests/{digest}"))];
@@ -82,7 +107,31 @@ async fn put(call: Call, body: Body, repository: String, reference: Reference) -
     if let Some(subject) = subject.and_then(|subject| subject.to_string().parse().ok()) {
         response.headers_mut().insert("oci-subject", subject);
     }
+    for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
+        response.headers_mut().append("oci-tag", tag);
+    }
     Ok(response)
+}
+
+/// A body of bounded size. One that breaks off is no manifest, whatever came of it.
+async fn read(body: Body, idle: Duration, too_large: impl Fn() -> Failure) -> Result<Vec<u8>, Failure> {
+    let invalid = |why: String| Failure::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why);
+    let mut frames = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let deadline = tokio::time::sleep(idle * READ_IDLES_MAX);
+    tokio::pin!(deadline);
+    loop {
+        let next = tokio::select! {
+            next = tokio::time::timeout(idle, frames.next()) => next.map_err(|_| Failure::too_slow())?,
+            () = &mut deadline => return Err(Failure::too_slow()),
+        };
+        let Some(frame) = next else { return Ok(bytes) };
+        let frame = frame.map_err(|e| invalid(format!("the body broke off: {e}")))?;
+        if bytes.len() + frame.len() > MANIFEST_BYTES_MAX {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&frame);
+    }
 }
 
 async fn delete(call: Call, repository: String, reference: Reference) -> Result<Response, Failure> {

@@ -1,7 +1,7 @@
 //! The embedded registry: the OCI distribution specification 1.1, on the API's port.
 //!
 //! - [`route`], [`range`]: what a request asks for, from its path and headers (pure).
-//! - [`mod@router`]: rights, then dispatch.
+//! - [`mod@router`]: rights, then dispatch; [`rights`]: what somebody may do to which repositories (pure).
 //! - [`blobs`], [`uploads`], [`manifests`], [`lists`]: the endpoints, by noun.
 //! - [`error`]: the specification's errors.
 //!
@@ -14,10 +14,12 @@ mod error;
 mod lists;
 mod manifests;
 mod range;
+mod rights;
 mod route;
 mod router;
 mod uploads;
 
 pub use auth::{Action, Authorizer, Decision, token_of};
+pub use rights::{InvalidPattern, Pattern, Rights};
 pub use route::repository_of;
-pub use router::router;
+pub use router::{router, router_with};

@@ -83,6 +83,10 @@ impl Reference {
         if text.contains(':') {
             return digest(text).map(Self::Digest);
         }
+        Self::parse_tag(text)
+    }
+
+    pub(super) fn parse_tag(text: &str) -> Result<Self, Failure> {
         match is_tag(text) {
             true => Ok(Self::Tag(text.to_owned())),
             false => {

@@ -1,6 +1,7 @@
 //! From a request to an endpoint: read the path, ask for the right, dispatch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
@@ -9,20 +10,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, body::Body};
 
-use super::auth::{Action, Authorizer, Decision};
+use super::auth::{Action, Authorizer, Decision, token_of};
 use super::error::Failure;
 use super::route::Target;
 use super::{blobs, lists, manifests, uploads};
+use crate::hash::sha256;
 use crate::store::{self, Registry};
+
+/// How long the next piece of a body may take. Longer than any pause of a thin link; a client that is gone without a word
+/// is given up.
+const BODY_IDLE: Duration = Duration::from_secs(60);
 
 /// The registry's routes, with their full paths (`/v2/…`), to be merged into the router of the API's port.
 pub fn router(registry: Registry, auth: Arc<dyn Authorizer>) -> Router {
+    router_with(registry, auth, BODY_IDLE)
+}
+
+/// The same, with bodies that may pause for so long.
+pub fn router_with(registry: Registry, auth: Arc<dyn Authorizer>, body_idle: Duration) -> Router {
     Router::new()
         .route("/v2", any(handle))
         .route("/v2/", any(handle))
         .route("/v2/{*path}", any(handle))
         .route("/.well-known/wasm-pkg/registry.json", any(well_known))
-        .with_state(Server { registry, auth })
+        .with_state(Server { registry, auth, body_idle })
 }
 
 /// What every endpoint works with.
@@ -30,6 +41,7 @@ pub fn router(registry: Registry, auth: Arc<dyn Authorizer>) -> Router {
 pub(super) struct Server {
     registry: Registry,
     auth: Arc<dyn Authorizer>,
+    pub(super) body_idle: Duration,
 }
 
 /// A request whose path was read and whose right was checked.
@@ -106,6 +118,10 @@ impl Server {
         self.auth.authorize(authorization, action, repository)
     }
 
+    pub(super) fn limits(&self) -> &store::Limits {
+        self.registry.limits()
+    }
+
     fn check(&self, headers: &HeaderMap, action: Action, repository: Option<&str>) -> Result<(), Failure> {
         match self.decide(headers, action, repository) {
             Decision::Allowed => Ok(()),
@@ -132,7 +148,21 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// What tells this client from others: its token, in a form that is no secret. Whoever sends none is one client.
+    pub(super) fn client(&self) -> String {
+        let token = self.header(header::AUTHORIZATION).and_then(token_of).unwrap_or_default();
+        match token.is_empty() {
+            true => String::new(),
+            false => sha256(token.as_bytes()).short().to_owned(),
+        }
+    }
+
     pub(super) fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.queries(name).next()
+    }
+
+    /// All values of a parameter that may come several times.
+    pub(super) fn queries(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }

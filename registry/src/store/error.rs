@@ -23,13 +23,17 @@ pub enum Error {
     )]
     Tag { tag: String },
     #[error(
-        "upload {id} of repository {repository} is not known (hint: it was finished, cancelled or lost in a restart; start again)"
+        "upload {id} of repository {repository} is not known (hint: it was finished, cancelled or idle for too long; start again)"
     )]
     UploadUnknown { repository: String, id: String },
     #[error("upload {id} has {has} bytes, so data at offset {offset} is out of order")]
     UploadOffset { id: String, has: u64, offset: u64 },
     #[error("more than {max} uploads are under way (hint: try again later)")]
     UploadsTooMany { max: usize },
+    #[error("this client has {max} uploads under way, its share (hint: finish or cancel some, or try again later)")]
+    UploadsTooManyOfClient { max: usize },
+    #[error("the blob is larger than {max} bytes, the most that this registry takes")]
+    BlobTooLarge { max: u64 },
     #[error("failed to start an upload to repository {repository}")]
     UploadStart { repository: String, source: io::Error },
     #[error("failed to write upload {id} of repository {repository}")]
@@ -64,6 +68,8 @@ pub enum Error {
     TagDelete { repository: String, tag: String, source: io::Error },
     #[error("failed to list {what} of repository {repository}")]
     List { what: &'static str, repository: String, source: io::Error },
+    #[error("failed to remove what nothing refers to")]
+    Collect { source: io::Error },
     #[error("failed to list the repositories")]
     ListRepositories { source: io::Error },
 }

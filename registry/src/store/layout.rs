@@ -29,10 +29,6 @@ impl Layout {
         Self { dir: dir.to_path_buf() }
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(super) fn version(&self) -> PathBuf {
         self.dir.join("version")
     }
@@ -91,8 +87,16 @@ impl Repository {
         self.manifests(digest).join(digest.hex())
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn all_referrers(&self) -> PathBuf {
+        self.dir.join("_referrers")
+    }
+
     pub(super) fn referrers(&self, subject: &Digest) -> PathBuf {
-        self.dir.join("_referrers").join(subject.algorithm().name()).join(subject.hex())
+        self.all_referrers().join(subject.algorithm().name()).join(subject.hex())
     }
 
     pub(super) fn referrer(&self, subject: &Digest, referrer: &Digest) -> PathBuf {

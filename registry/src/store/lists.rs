@@ -25,17 +25,25 @@ impl Registry {
     /// All repositories that a manifest was pushed to, sorted.
     pub fn repositories(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
-        self.0.repositories(&mut names).map_err(|source| Error::ListRepositories { source })?;
+        self.0.repositories(&mut names, &["_manifests"]).map_err(|source| Error::ListRepositories { source })?;
         names.sort();
         Ok(names)
     }
 }
 
 impl Inner {
-    fn repositories(&self, names: &mut Vec<String>) -> io::Result<()> {
+    /// All repositories that something was pushed to.
+    pub(super) fn known_repositories(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.repositories(&mut names, &["_manifests", "_blobs", "_tags", "_referrers"])?;
+        Ok(names)
+    }
+
+    /// The names of those that have one of these folders.
+    fn repositories(&self, names: &mut Vec<String>, folders: &[&str]) -> io::Result<()> {
         let root = self.layout.repositories();
         self.walk(&mut |path, entries| {
-            if entries.iter().any(|name| name == "_manifests")
+            if entries.iter().any(|name| folders.contains(&name.as_str()))
                 && let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str)
             {
                 names.push(name.to_owned());
@@ -45,7 +53,7 @@ impl Inner {
     }
 
     /// Calls `visit` with every repository's folder (and those on the way to one) and the names in it.
-    pub(super) fn walk(&self, visit: &mut dyn FnMut(&Path, &[String]) -> io::Result<()>) -> io::Result<()> {
+    fn walk(&self, visit: &mut dyn FnMut(&Path, &[String]) -> io::Result<()>) -> io::Result<()> {
         let mut left = vec![self.layout.repositories()];
         while let Some(dir) = left.pop() {
             let entries = found(self.disk.read_dir(&dir))?.unwrap_or_default();

@@ -55,8 +55,11 @@ impl Registry {
             return Err(Error::UploadDigest { expected: expected.clone(), actual: digest });
         }
         let (manifest, media_type) = parse(put)?;
+        let _gate = inner.open_gate();
         let _lock = inner.lock(&repository);
         inner.check_named(&repository, &manifest)?;
+        inner.touch_manifest(&repository, &digest);
+        inner.changes.notify_one();
         let subject = manifest.subject.map(|subject| subject.digest);
         let store = || {
             inner.store_bytes(&digest, put.bytes)?;
@@ -83,15 +86,24 @@ impl Registry {
 
     /// A manifest, if the repository has it. Its bytes are checked against the digest: a damaged one is an error.
     pub fn manifest(&self, repository: &str, digest: &Digest) -> Result<Option<StoredManifest>, Error> {
-        let repository = self.0.layout.repository(repository)?;
-        self.0.manifest(&repository, digest)
+        let inner = &*self.0;
+        let repository = inner.layout.repository(repository)?;
+        let _gate = inner.open_gate();
+        let manifest = inner.manifest(&repository, digest)?;
+        if manifest.is_some() {
+            // Whoever finds it there may name it next.
+            inner.touch_manifest(&repository, digest);
+        }
+        Ok(manifest)
     }
 
     /// Removes a manifest and the tags that point at it. `false`: it was not there.
     pub fn delete_manifest(&self, repository: &str, digest: &Digest) -> Result<bool, Error> {
         let inner = &*self.0;
         let repository = inner.layout.repository(repository)?;
+        let _gate = inner.open_gate();
         let _lock = inner.lock(&repository);
+        inner.changes.notify_one();
         if !inner.has_manifest(&repository, digest) {
             return Ok(false);
         }
@@ -149,6 +161,12 @@ impl Registry {
 }
 
 impl Inner {
+    /// Keeps a manifest, and what it names, from being collected for a while.
+    pub(super) fn touch_manifest(&self, repository: &Repository, digest: &Digest) {
+        self.fresh_manifests.touch(self.keys.linked(&repository.name, digest));
+        self.fresh.touch(self.keys.content(digest));
+    }
+
     pub(super) fn has_manifest(&self, repository: &Repository, digest: &Digest) -> bool {
         self.disk.exists(repository.manifest(digest)) && self.disk.exists(self.layout.blob(digest))
     }
@@ -185,12 +203,14 @@ impl Inner {
             if !self.has_blob(repository, &blob.digest) {
                 return unknown(&blob.digest);
             }
+            self.touch_blob(repository, &blob.digest);
             dirs.push(repository.blobs(&blob.digest));
         }
         for child in manifest.children() {
             if !self.has_manifest(repository, &child.digest) {
                 return unknown(&child.digest);
             }
+            self.touch_manifest(repository, &child.digest);
             dirs.push(repository.manifests(&child.digest));
         }
         dirs.sort();

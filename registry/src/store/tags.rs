@@ -19,12 +19,29 @@ impl Registry {
         self.0.resolve(&repository, tag)
     }
 
+    /// Points tags at a manifest that is there. `false`: it is not.
+    pub fn tag(&self, repository: &str, digest: &Digest, tags: &[&str]) -> Result<bool, Error> {
+        let inner = &*self.0;
+        let repository = inner.layout.repository(repository)?;
+        let _gate = inner.open_gate();
+        let _lock = inner.lock(&repository);
+        if !inner.has_manifest(&repository, digest) {
+            return Ok(false);
+        }
+        inner.touch_manifest(&repository, digest);
+        inner.changes.notify_one();
+        tags.iter().try_for_each(|tag| inner.set_tag(&repository, tag, digest))?;
+        Ok(true)
+    }
+
     /// Removes a tag; its manifest stays. `false`: it was not there.
     pub fn delete_tag(&self, repository: &str, tag: &str) -> Result<bool, Error> {
         let inner = &*self.0;
         let repository = inner.layout.repository(repository)?;
         let path = repository.tag(tag)?;
+        let _gate = inner.open_gate();
         let _lock = inner.lock(&repository);
+        inner.changes.notify_one();
         let remove = || match found(inner.disk.remove_file(path))? {
             Some(()) => inner.disk.sync_dir(repository.tags()).map(|()| true),
             None => Ok(false),
@@ -44,9 +61,13 @@ impl Inner {
         read().map_err(|source| Error::TagRead { repository: repository.name.clone(), tag: tag.to_owned(), source })
     }
 
-    /// Points a tag at a manifest that is there. The caller holds the repository's lock.
+    /// Points a tag at a manifest that is there. The caller holds the gate and the repository's lock.
     pub(super) fn set_tag(&self, repository: &Repository, tag: &str, digest: &Digest) -> Result<(), Error> {
         let path = repository.tag(tag)?;
+        // What the tag leaves behind can be gone back to for a while.
+        if let Some(before) = self.resolve(repository, tag)? {
+            self.touch_manifest(repository, &before);
+        }
         self.disk
             .create_dir_all(repository.tags())
             .and_then(|()| write_atomic(&self.disk, &path, digest.to_string().as_bytes()))

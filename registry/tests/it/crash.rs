@@ -6,17 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use skiff_api::Digest;
 use skiff_disk::sim::SimDisk;
 use skiff_disk::{Backend, BackendFile, Disk, Entry, File, Mode, Stat};
 use skiff_registry::Registry;
 use skiff_registry::hash::sha256;
-use skiff_registry::manifest::media;
-use skiff_registry::store::{Error, PutManifest};
+use skiff_registry::manifest::{Manifest, media};
+use skiff_registry::store::{Error, Limits, PutManifest, UploadId};
 
 use crate::support::manifest_of;
 
@@ -64,8 +66,16 @@ fn run(seed: u64, skipped: Option<Site>) -> Result<BTreeSet<Site>, String> {
     sim.cut_after(luck.below(160));
     drop(work(&wires.disk(&sim), &mut luck, &mut model));
     let sim = sim.power_cut();
-    let registry =
-        Registry::open(sim.disk(), DIR).map_err(|e| format!("open: {e}: {:?}", std::error::Error::source(&e)))?;
+    let registry = open(sim.disk()).map_err(|e| format!("open: {e}: {:?}", std::error::Error::source(&e)))?;
+    model.check(&registry)?;
+    model.finish_uploads(&registry)?;
+    drop(registry);
+    // Uploads that nobody goes on with are given up, and nothing but what is needed is left.
+    let idle = Limits { upload_idle: Duration::ZERO, ..impatient() };
+    let registry = Registry::open_with(sim.disk(), DIR, idle).map_err(|e| e.to_string())?;
+    for _ in 0..3 {
+        model.collect(&registry).map_err(|e| format!("collect: {e}: {:?}", std::error::Error::source(&e)))?;
+    }
     model.check(&registry)?;
     match left_overs(&sim.disk(), DIR.as_ref()).map_err(|e| e.to_string())?.as_slice() {
         [] => {}
@@ -76,6 +86,15 @@ fn run(seed: u64, skipped: Option<Site>) -> Result<BTreeSet<Site>, String> {
     read_blob(&registry, REPOSITORIES[0], &digest)?.ok_or("a new blob is not there")?;
     let sites = wires.0.lock().unwrap().sites.clone();
     Ok(sites)
+}
+
+/// A registry that collects at once what nothing refers to.
+fn open(disk: Disk) -> Result<Registry, Error> {
+    Registry::open_with(disk, DIR, impatient())
+}
+
+fn impatient() -> Limits {
+    Limits { grace: Duration::ZERO, untagged: Duration::ZERO, ..Limits::default() }
 }
 
 /// Files that are not whole, and would add up.
@@ -101,11 +120,13 @@ fn content(n: u64) -> Vec<u8> {
 }
 
 fn work(disk: &Disk, luck: &mut Luck, model: &mut Model) -> Result<(), Error> {
-    let registry = Registry::open(disk.clone(), DIR)?;
+    let registry = open(disk.clone())?;
     for _ in 0..12 {
         let repository = *luck.pick(&REPOSITORIES);
         let tag = *luck.pick(&TAGS);
-        match luck.below(8) {
+        match luck.below(10) {
+            8 => model.collect(&registry)?,
+            9 => model.go_on_with_an_upload(&registry, luck, repository)?,
             0 | 1 => {
                 let n = luck.below(3);
                 model.push_blob(&registry, repository, &content(n))?;
@@ -173,6 +194,8 @@ type PossibleManifest = (BTreeSet<bool>, Vec<u8>, Option<Digest>);
 /// What may be found: for each name the values that are possible, more than one while an answer is missing.
 #[derive(Default)]
 struct Model {
+    /// Uploads that were started and not finished, with what they are of.
+    uploads: Vec<(String, UploadId, Vec<u8>)>,
     blobs: BTreeMap<(String, Digest), BTreeSet<bool>>,
     manifests: BTreeMap<(String, Digest), PossibleManifest>,
     tags: BTreeMap<(String, String), BTreeSet<Option<Digest>>>,
@@ -185,6 +208,70 @@ impl Model {
         push_blob(registry, repository, bytes)?;
         self.blobs.insert(key, [true].into());
         Ok(())
+    }
+
+    /// Starts an upload, or sends some more of one, which may be of an earlier process.
+    fn go_on_with_an_upload(&mut self, registry: &Registry, luck: &mut Luck, repository: &str) -> Result<(), Error> {
+        if self.uploads.len() < 2 {
+            let id = registry.start_upload(repository)?;
+            self.uploads.push((repository.to_owned(), id, content(3 + luck.below(2))));
+        }
+        let (repository, id, bytes) = luck.pick(&self.uploads);
+        match registry.upload_bytes(repository, id) {
+            Ok(at) => {
+                let from = at as usize;
+                let part = (1 + luck.below(700) as usize).min(bytes.len() - from);
+                registry.append_upload(repository, id, at, &bytes[from..from + part])?;
+                registry.keep_upload(repository, id).map(|_| ())
+            }
+            Err(Error::UploadUnknown { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// An upload that is still known can be finished from where it is said to be.
+    fn finish_uploads(&mut self, registry: &Registry) -> Result<(), String> {
+        for (repository, id, bytes) in std::mem::take(&mut self.uploads) {
+            let at = match registry.upload_bytes(&repository, &id) {
+                Ok(at) => at,
+                Err(Error::UploadUnknown { .. }) => continue,
+                Err(e) => return Err(format!("upload {id}: {e}")),
+            };
+            let rest = bytes.get(at as usize..).ok_or_else(|| format!("upload {id} has {at} bytes, too many"))?;
+            let finish = || {
+                registry.append_upload(&repository, &id, at, rest)?;
+                registry.finish_upload(&repository, &id, &sha256(&bytes))
+            };
+            finish().map_err(|e| format!("upload {id} at {at} bytes: {e}"))?;
+            let found = read_blob(registry, &repository, &sha256(&bytes))?;
+            found.ok_or_else(|| format!("upload {id} was finished and is not there"))?;
+        }
+        Ok(())
+    }
+
+    /// What no tag surely leads to may be gone afterwards.
+    fn collect(&mut self, registry: &Registry) -> Result<(), Error> {
+        let mut named = BTreeSet::new();
+        for ((repository, digest), (possible, bytes, _)) in &mut self.manifests {
+            let is_root = |((of, _), to): (&(String, String), &BTreeSet<Option<Digest>>)| {
+                of == repository && *to == [Some(digest.clone())].into()
+            };
+            match self.tags.iter().any(is_root) {
+                true => {
+                    let manifest = Manifest::parse(bytes).unwrap();
+                    named.extend(manifest.blobs().map(|blob| (repository.clone(), blob.digest.clone())));
+                }
+                false => {
+                    possible.insert(false);
+                }
+            }
+        }
+        for (blob, possible) in &mut self.blobs {
+            if !named.contains(blob) {
+                possible.insert(false);
+            }
+        }
+        registry.collect(&[], &mut || ControlFlow::Continue(())).map(|_| ())
     }
 
     fn delete_blob(&mut self, registry: &Registry, repository: &str, digest: &Digest) -> Result<(), Error> {

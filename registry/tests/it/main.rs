@@ -1,12 +1,15 @@
 //! The registry as its users see it: raw requests and the client, over loopback; power cuts on a simulated disk.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as the test does")]
 
 mod auth;
+mod collect;
+mod conformance;
 mod crash;
 mod manifests;
 mod memory;
 mod refusals;
 mod roundtrip;
+mod sessions;
 mod support;
 mod uploads;

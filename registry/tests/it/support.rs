@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode};
 use skiff_api::Digest;
 use skiff_disk::Disk;
 use skiff_registry::hash::sha256;
+use skiff_registry::store::Limits;
 use skiff_registry::{Action, Authorizer, Decision, Registry, router};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -45,12 +47,60 @@ impl Server {
         server
     }
 
+    /// One with other limits.
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open_with(Disk::real(), dir.path().join("registry"), limits).unwrap();
+        let mut server = Self::on(registry, Open).await;
+        server.dir = Some(dir);
+        server
+    }
+
     pub(crate) async fn on(registry: Registry, auth: impl Authorizer) -> Self {
+        let routes = router(registry.clone(), Arc::new(auth));
+        Self::routes(registry, routes).await
+    }
+
+    pub(crate) async fn routes(registry: Registry, routes: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
-        let routes = router(registry.clone(), Arc::new(auth));
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { endpoint, registry, http: http(), dir: None, task }
+    }
+
+    /// The next process on the same data.
+    pub(crate) async fn restart(mut self) -> Self {
+        let dir = self.dir.take().unwrap();
+        let limits = self.registry.limits().clone();
+        drop(self);
+        let registry = Registry::open_with(Disk::real(), dir.path().join("registry"), limits).unwrap();
+        let mut server = Self::on(registry, Open).await;
+        server.dir = Some(dir);
+        server
+    }
+
+    /// A request whose body comes in pieces of a length that nobody was told.
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        pieces: &[&[u8]],
+    ) -> Answer {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let mut request = self.http.request(method, format!("http://{}{path}", self.endpoint));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+        let answer = request.body(body).send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        Answer { status, headers, body: answer.bytes().await.unwrap().to_vec() }
+    }
+
+    /// How many files of unfinished uploads there are.
+    pub(crate) fn left(&self) -> usize {
+        std::fs::read_dir(self.dir().join("uploads")).unwrap().count()
     }
 
     /// The folder of the registry's data.
