@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use skiff_api::quantity::Span;
+use skiff_api::quantity::{Bytes, Span};
 use skiff_api::{ImageRef, Kind, Name};
+use skiff_registry::server::Pattern;
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
 #[derive(Debug, Parser)]
@@ -106,6 +107,23 @@ pub(crate) struct UpArgs {
     /// Write a line of JSON for each request to this file; - is standard output
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// The cluster's registry.
+#[derive(Debug, Parser)]
+pub(crate) struct RegistryArgs {
+    /// More tokens for the registry, YAML: a list of {name, sha256, pull, push, delete}, each of the last three a list of
+    /// repositories such as "shop/*". A changed file is read by itself
+    #[arg(long, value_name = "FILE")]
+    pub registry_tokens: Option<PathBuf>,
+    /// Let anybody pull these repositories, such as "pub/*"; may be repeated; without a value, all
+    #[arg(long, value_name = "REPOSITORIES", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    pub anonymous_pull: Vec<Pattern>,
+    /// The largest blob that may be pushed
+    #[arg(long, value_name = "SIZE", default_value = "16Gi")]
+    pub blob_max: Bytes,
 }
 
 /// TLS on the gateway.

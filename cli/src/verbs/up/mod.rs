@@ -14,6 +14,7 @@
 
 mod api;
 mod data;
+mod garbage;
 mod images;
 mod rights;
 mod serve;

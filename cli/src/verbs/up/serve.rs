@@ -14,6 +14,7 @@ use skiff_host::gateway::{self, AccessLogTo, GatewayOptions, PairFiles, TlsOptio
 use skiff_host::link::Peer;
 use skiff_host::sandbox::SandboxOptions;
 use skiff_host::{Node, NodeHandle, NodeOptions};
+use skiff_registry::store::Limits as RegistryLimits;
 use skiff_registry::{ClientOptions, Registry};
 use skiff_scheduler::api::Token;
 use skiff_scheduler::link::NodeLink;
@@ -23,13 +24,14 @@ use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::{TlsArgs, UpArgs};
+use crate::args::{RegistryArgs, TlsArgs, UpArgs};
 use crate::context::{Context, user_folder};
 use crate::exit::{Exit, Failure};
 use crate::verbs::up::api;
 use crate::verbs::up::data::Data;
+use crate::verbs::up::garbage;
 use crate::verbs::up::images::OwnRegistry;
-use crate::verbs::up::rights::OneToken;
+use crate::verbs::up::rights::RegistryRights;
 
 /// How long a link that ended waits before the next one, so that a fault does not spin.
 const RELINK_AFTER: Duration = Duration::from_millis(200);
@@ -46,11 +48,14 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     };
     let data = Data::open(&folder, &disk)?;
     let token = data.token(&disk)?;
+    let RegistryArgs { registry_tokens, anonymous_pull, blob_max } = args.registry;
+    let rights = RegistryRights::new(Token::new(token.as_str()), anonymous_pull, registry_tokens)?;
+    let limits = RegistryLimits { blob_bytes_max: blob_max.0, ..RegistryLimits::default() };
     let api_listener = listen("the API", "--listen", args.listen)?;
     let gateway = gateway(args.gateway, args.tls, args.access_log)?;
     let api_addr = local_addr(&api_listener)?;
 
-    let (store, registry) = open(&data, &disk).await?;
+    let (store, registry) = open(&data, &disk, limits).await?;
     let sync_failed = store.sync_failed();
     let control_plane = ControlPlane::start(ControlPlaneOptions {
         events: store.events(),
@@ -80,8 +85,10 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let node = Arc::new(node);
     let weak = Arc::downgrade(&node);
     control_plane.metrics().append(Arc::new(move || weak.upgrade().map(|node| node.metrics()).unwrap_or_default()));
-    let rights = Arc::new(OneToken(Token::new(token.as_str())));
-    let router = control_plane.router().merge(skiff_registry::router(registry, rights));
+    let of_registry = registry.clone();
+    control_plane.metrics().append(Arc::new(move || of_registry.metrics()));
+    let garbage = tokio::spawn(garbage::collect(control_plane.objects().clone(), registry.clone()));
+    let router = control_plane.router().merge(skiff_registry::router(registry, Arc::new(rights)));
     let (stop_api, api_stops) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         if let Err(error) = api::serve(api_listener, router, api_stops).await {
@@ -114,6 +121,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         }
     };
     link.abort();
+    garbage.abort();
     // Its share of the node is gone when this returns.
     drop(link.await);
     if let Some(node) = Arc::into_inner(node) {
@@ -135,11 +143,12 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
 }
 
 /// Reads what is on disk. Blocking work, and all of it may find damage.
-async fn open(data: &Data, disk: &Disk) -> Result<(RedbStore, Registry), Failure> {
+async fn open(data: &Data, disk: &Disk, limits: RegistryLimits) -> Result<(RedbStore, Registry), Failure> {
     let (store_path, registry_path, disk) = (data.join("store.redb"), data.join("registry"), disk.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let store = RedbStore::open(disk.clone(), store_path).map_err(|error| Failure::new(Exit::Invalid, error))?;
-        let registry = Registry::open(disk, registry_path).map_err(|error| Failure::new(Exit::Invalid, error))?;
+        let registry = Registry::open_with(disk, registry_path, limits);
+        let registry = registry.map_err(|error| Failure::new(Exit::Invalid, error))?;
         Ok((store, registry))
     });
     opened.await.map_err(|error| Failure::new(Exit::Internal, error))?
