@@ -92,27 +92,50 @@ impl AsyncWrite for Watched {
 
 /// Notes whether anything ever came, and keeps from hyper for a while that nothing more will: hyper drops the request of
 /// a client that has said all, as it cannot tell it from one that is gone.
+///
+/// What is written goes out once the thread's other connections have had their turn: those that are ready together compute
+/// first, then write. Answers that go out one after another wake a client on this machine once; each for itself would
+/// interrupt the computing of the next.
 pub(super) struct Heard<S> {
     stream: S,
     client: Arc<Client>,
     spoke: Arc<AtomicBool>,
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// Whether something is to be written, and has let others go first.
+    is_writing: bool,
 }
 
 impl<S> Heard<S> {
     /// The flag is set by the first bytes that come.
     pub(super) fn new(stream: S, client: Arc<Client>) -> (Self, Arc<AtomicBool>) {
         let spoke = Arc::new(AtomicBool::new(false));
-        (Self { stream, client, spoke: spoke.clone(), half_closed: None }, spoke)
+        (Self { stream, client, spoke: spoke.clone(), half_closed: None, is_writing: false }, spoke)
     }
 
     /// Nothing more comes. Ready when hyper may know it: when no answer is on its way, or it has had its time.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.client.is_served() {
+        if !self.client.is_served() && !self.is_writing {
             return Poll::Ready(());
         }
         let wait = self.half_closed.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIMEOUT)));
         wait.as_mut().poll(cx)
+    }
+
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>>
+    where
+        S: Unpin,
+    {
+        if !std::mem::replace(&mut self.is_writing, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let written = ready!(write(Pin::new(&mut self.stream), cx));
+        self.is_writing = false;
+        Poll::Ready(written)
     }
 }
 
@@ -134,7 +157,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        self.write(cx, |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -142,7 +165,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        self.write(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
