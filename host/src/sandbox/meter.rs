@@ -29,8 +29,8 @@ use crate::sandbox::runner::Terms;
 /// switching (some microseconds), short against what people notice.
 pub(super) const SLICE: Duration = Duration::from_millis(1);
 
-/// How old a reading of the processor's clock may be: small against a slice.
-const READING_NS_MAX: u64 = 100_000;
+/// How old a reading of the processor's clock may be: no more than what makes a guest one that computes.
+const READING_NS_MAX: u64 = 500_000;
 
 thread_local! {
     /// What polls within the one that is under way have taken.

@@ -313,7 +313,6 @@ impl Runner {
 }
 
 impl Inner {
-    /// What instances are made from.
     /// An instance that waits, or memory for another.
     async fn start(&self) -> Result<Start, Failure> {
         loop {
