@@ -66,18 +66,27 @@ impl Response {
     }
 
     fn head(&self) -> Result<OutgoingResponse, String> {
-        let fields = Fields::new();
-        for (name, value) in &self.headers {
-            fields.append(name, value).map_err(|error| format!("header {name}: {error}"))?;
+        let head = OutgoingResponse::new(self.fields()?);
+        // What a new one has.
+        if self.status != 200 {
+            head.set_status_code(self.status).map_err(|()| format!("{} is no status", self.status))?;
         }
-        // A length lets the connection be kept without chunked encoding.
-        if !fields.has("content-length") && !matches!(self.status, 100..200 | 204 | 304) {
-            let length = self.body.len().to_string();
-            fields.append("content-length", length.as_bytes()).map_err(|error| format!("content-length: {error}"))?;
-        }
-        let head = OutgoingResponse::new(fields);
-        head.set_status_code(self.status).map_err(|()| format!("{} is no status", self.status))?;
         Ok(head)
+    }
+
+    /// All in one call to the host, because each costs as much as the guest's own work. It does not say what it refused:
+    /// that is found out one by one.
+    fn fields(&self) -> Result<Fields, String> {
+        let is_length = |(name, _): &(String, Vec<u8>)| name.eq_ignore_ascii_case("content-length");
+        // A length lets the connection be kept without chunked encoding.
+        let length = (!self.headers.iter().any(is_length) && !matches!(self.status, 100..200 | 204 | 304))
+            .then(|| ("content-length".to_owned(), self.body.len().to_string().into_bytes()));
+        let headers: Vec<_> = self.headers.iter().cloned().chain(length).collect();
+        Fields::from_list(&headers).map_err(|error| {
+            let fields = Fields::new();
+            let refused = headers.iter().find_map(|(name, value)| Some((name, fields.append(name, value).err()?)));
+            refused.map_or_else(|| error.to_string(), |(name, error)| format!("header {name}: {error}"))
+        })
     }
 }
 
