@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use skiff_registry::client::{NESTING_MAX, is_too_deep};
 use wasmtime::Engine;
 
 use crate::sandbox::base_config;
@@ -73,16 +74,16 @@ enum Failed {
 
 fn confine(limits: ChildLimits) -> io::Result<()> {
     // No limit may exceed what the node itself was given.
-    let limit = |resource, wanted: u64| {
+    let limit = |resource, wanted: u64, hard: u64| {
         let given = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        let value = Some(wanted.min(given));
-        setrlimit(resource, Rlimit { current: value, maximum: value })
+        setrlimit(resource, Rlimit { current: Some(wanted.min(given)), maximum: Some(hard.min(given)) })
     };
-    limit(Resource::As, limits.memory_bytes)?;
-    limit(Resource::Cpu, limits.cpu_secs)?;
-    limit(Resource::Core, 0)?;
+    limit(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
+    // At the soft limit there is a signal that says which limit it was; at the hard one it looks as if somebody killed it.
+    limit(Resource::Cpu, limits.cpu_secs, limits.cpu_secs + 1)?;
+    limit(Resource::Core, 0, 0)?;
     // It writes to pipes only.
-    limit(Resource::Fsize, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
     nice(NICENESS)?;
     Ok(())
 }
@@ -92,6 +93,9 @@ fn compile() -> Result<(), Failed> {
     let mut wasm = Vec::new();
     io::stdin().lock().read_to_end(&mut wasm).map_err(|e| other("read the component", &e))?;
     check_header(&wasm).map_err(|why| Failed::Invalid(why.to_owned()))?;
+    if is_too_deep(&wasm) {
+        return Err(Failed::Invalid(format!("components or modules lie in one another more than {NESTING_MAX} deep")));
+    }
     let config = base_config().map_err(|e| other("set up the compiler", &e))?;
     let engine = Engine::new(&config).map_err(|e| other("set up the compiler", &e))?;
     // This validates all of it first; the error names the offset.

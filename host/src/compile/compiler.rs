@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub struct Limits {
     pub time: Duration,
     /// Of compiled code, which has about three times the component's size.
     pub output_bytes: u64,
+    /// One that takes longer than this is set aside, so that the quick ones need not wait for it: most components take
+    /// less than a second, the JavaScript runtime some seconds.
+    pub slow_after: Duration,
 }
 
 impl Default for Limits {
@@ -47,25 +51,44 @@ impl Default for Limits {
             cpu: Duration::from_secs(120),
             time: Duration::from_secs(300),
             output_bytes: 1 << 30,
+            slow_after: Duration::from_secs(5),
         }
     }
 }
 
-/// Compiles components, a bounded number at once: the others wait. Cheap to clone.
+/// Compiles components, a bounded number at once: the others wait, in the order in which they came. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Compiler {
     program: PathBuf,
     args: Vec<OsString>,
     disk: Disk,
     limits: Limits,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
+}
+
+/// Places for compilations. All begin among the quick; one that turns out to be slow goes over to the slow as soon as there
+/// is room, and leaves its place to the next. So a few components that take minutes hold up nobody, and more of them
+/// hold up only one another and what comes after them, for no longer than a compilation may take.
+#[derive(Debug)]
+struct Slots {
+    quick: Semaphore,
+    slow: Semaphore,
+}
+
+impl Slots {
+    /// At least two of each. They stand back behind everything else (the child is niced), and each may take all cores for a
+    /// part of its work; what bounds their number is memory.
+    fn on(cores: usize) -> Self {
+        let count = (cores / 2).max(2);
+        Self { quick: Semaphore::new(count), slow: Semaphore::new(count) }
+    }
 }
 
 impl Compiler {
-    /// A compiler that runs `program`, which is `skiff` itself, with half of the machine's cores.
+    /// A compiler that runs `program`, which is `skiff` itself, as often at once as the machine has room for.
     pub fn new(program: PathBuf, disk: Disk, limits: Limits) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { program, args: vec![VERB.into()], disk, limits, slots: Arc::new(Semaphore::new((cores / 2).max(1))) }
+        Self { program, args: vec![VERB.into()], disk, limits, slots: Arc::new(Slots::on(cores)) }
     }
 
     /// The same with another way to call the program: all arguments before the limits. For programs that are not `skiff`
@@ -80,11 +103,23 @@ impl Compiler {
     /// Dropping the future kills the compiling process; what it had written stays beside `out` with `.tmp` appended, until
     /// the next attempt overwrites it.
     pub async fn compile(&self, wasm: &Path, out: &Path) -> Result<(), CompileError> {
-        // Nobody closes the semaphore.
-        let _slot = self.slots.acquire().await.ok();
-        tokio::time::timeout(self.limits.time, self.run(wasm, out))
-            .await
-            .unwrap_or(Err(CompileError::TimeLimit { max: self.limits.time }))
+        // Nobody closes the semaphores.
+        let mut slot = self.slots.quick.acquire().await.ok();
+        let mut work = pin!(tokio::time::timeout(self.limits.time, self.run(wasm, out)));
+        let slow = async {
+            tokio::time::sleep(self.limits.slow_after).await;
+            self.slots.slow.acquire().await.ok()
+        };
+        let compiled = tokio::select! {
+            compiled = &mut work => compiled,
+            // The place among the quick is free for another.
+            place = slow => {
+                slot = place;
+                work.await
+            }
+        };
+        drop(slot);
+        compiled.unwrap_or(Err(CompileError::TimeLimit { max: self.limits.time }))
     }
 
     async fn run(&self, wasm: &Path, out: &Path) -> Result<(), CompileError> {
@@ -194,10 +229,8 @@ impl Compiler {
             return Err(CompileError::Invalid { message });
         }
         match status.signal() {
-            // The soft and the hard limit are the same, so the kernel may send either.
-            Some(signal) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => {
-                Err(CompileError::CpuLimit { max: self.limits.cpu })
-            }
+            Some(signal) if signal == Signal::XCPU.as_raw() => Err(CompileError::CpuLimit { max: self.limits.cpu }),
+            Some(signal) if signal == Signal::KILL.as_raw() => Err(CompileError::Killed),
             // How Rust ends when an allocation fails.
             Some(signal) if signal == Signal::ABORT.as_raw() && message.contains("memory allocation of") => {
                 Err(CompileError::MemoryLimit { max_bytes: self.limits.memory_bytes })

@@ -34,6 +34,8 @@ pub enum CompileError {
     MemoryLimit { max_bytes: u64 },
     #[error("the compiled component has more than {} MiB", max_bytes >> 20)]
     OutputLimit { max_bytes: u64 },
+    #[error("the compiler was killed, as a system does that runs out of memory (hint: it is tried again in a while)")]
+    Killed,
     #[error("the compiler ended with {status}: {message} (hint: this is a bug in Skiff, please report it)")]
     Crashed { status: String, message: String },
     #[error("failed to write compiled code {}", path.display())]
@@ -48,5 +50,18 @@ impl CompileError {
     /// Whether the component is to blame: the same one will fail again.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Invalid { .. } | Self::OutputLimit { .. })
+    }
+
+    /// Whether another attempt would probably take as much, and come to the same: it is worth one now and then, as on a
+    /// machine that was busy with something else.
+    pub fn is_costly(&self) -> bool {
+        matches!(
+            self,
+            Self::CpuLimit { .. }
+                | Self::TimeLimit { .. }
+                | Self::MemoryLimit { .. }
+                | Self::Killed
+                | Self::Crashed { .. }
+        )
     }
 }

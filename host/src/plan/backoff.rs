@@ -9,6 +9,10 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Often enough that a fixed image or registry is noticed within a minute, seldom enough to cost nothing.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// What costs minutes of processor time, or all the memory that there is, is tried much less often.
+const FIRST_RARELY: Duration = Duration::from_secs(60);
+const LONGEST_RARELY: Duration = Duration::from_secs(60 * 60);
+
 /// The last failure of a step, kept until the step succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -26,8 +30,21 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     Later,
+    /// It may, but each attempt costs the node a lot.
+    Rarely,
     /// The component itself is at fault: another one is needed, which has another digest.
     Never,
+}
+
+impl Retry {
+    /// The first wait, and the longest.
+    fn waits(self) -> Option<(Duration, Duration)> {
+        match self {
+            Self::Later => Some((FIRST, LONGEST)),
+            Self::Rarely => Some((FIRST_RARELY, LONGEST_RARELY)),
+            Self::Never => None,
+        }
+    }
 }
 
 impl Failure {
@@ -38,22 +55,23 @@ impl Failure {
         Self { reason, message, at, times, retry: Retry::Later }
     }
 
-    /// The same failure, for good.
+    /// The same failure, to be tried again so.
     #[must_use]
-    pub fn for_good(self) -> Self {
-        Self { retry: Retry::Never, ..self }
+    pub fn retried(self, retry: Retry) -> Self {
+        Self { retry, ..self }
     }
 
-    /// When the step may be tried again: 1, 2, 4, … 60 seconds after it failed, if that can help.
+    /// When the step may be tried again, if that can help: 1, 2, 4, … 60 seconds after it failed; or 1, 2, 4, … 60 minutes.
     pub fn retry_at(&self) -> Option<Timestamp> {
+        let (first, longest) = self.retry.waits()?;
         let doublings = self.times.saturating_sub(1).min(6);
-        let at = || self.at.saturating_add((FIRST * (1 << doublings)).min(LONGEST)).unwrap_or(Timestamp::MAX);
-        (self.retry == Retry::Later).then(at)
+        Some(self.at.saturating_add((first * (1 << doublings)).min(longest)).unwrap_or(Timestamp::MAX))
     }
 
     /// Whether the step may be tried again. A clock that was set back by more than the longest wait does not stretch it.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        let set_back = || now.saturating_add(LONGEST).is_ok_and(|latest| latest < self.at);
+        let longest = self.retry.waits().map_or(LONGEST, |(_, longest)| longest);
+        let set_back = || now.saturating_add(longest).is_ok_and(|latest| latest < self.at);
         self.retry_at().is_some_and(|at| now >= at || set_back())
     }
 }
@@ -84,6 +102,21 @@ mod tests {
         assert!(!failure.is_due(failure.at));
         assert!(failure.is_due(Timestamp::from_second(1_000_001).unwrap()));
         assert!(failure.is_due(Timestamp::from_second(5).unwrap()));
-        assert!(!failure.for_good().is_due(Timestamp::MAX));
+        assert!(!failure.retried(Retry::Never).is_due(Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_costs_a_lot_waits_for_minutes() {
+        let mut failure =
+            Failure::after(None, "CompileFailed", String::new(), Timestamp::UNIX_EPOCH).retried(Retry::Rarely);
+        let waits: Vec<i64> = (1..9)
+            .map(|times| {
+                failure.times = times;
+                failure.retry_at().unwrap().as_second() / 60
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(!failure.is_due(Timestamp::from_second(3599).unwrap()));
+        assert!(failure.is_due(Timestamp::from_second(3600).unwrap()));
     }
 }

@@ -21,7 +21,7 @@ use crate::compile::{CompileError, Compiler};
 use crate::gateway::Target;
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
-use crate::plan::CodeStage;
+use crate::plan::{CodeStage, Retry};
 use crate::sandbox::{LoadError, PrepareError, Runner, RunnerOptions, Sandbox};
 
 /// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
@@ -67,9 +67,13 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// Whether the component is to blame: the same one will fail again.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Prepare(error) if !matches!(error, PrepareError::Start(_)))
+    /// Whether trying again can help. Where the component is to blame, the same one will fail again.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            Self::Prepare(PrepareError::Start(failure)) if failure.is_costly() => Retry::Rarely,
+            Self::Load(..) | Self::Thread(_) | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
+            Self::Prepare(_) => Retry::Never,
+        }
     }
 }
 

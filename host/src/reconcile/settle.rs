@@ -10,7 +10,7 @@ use skiff_api::resource::EventType;
 
 use super::actor::Reconciler;
 use super::operation::{Outcome, StartError, chain};
-use crate::plan::{Action, CodeStage, Failure, RunningStage};
+use crate::plan::{Action, CodeStage, Failure, Retry, RunningStage};
 
 impl Reconciler {
     pub(super) fn settle(&mut self, outcome: Outcome) {
@@ -22,7 +22,7 @@ impl Reconciler {
                 self.tell(&digest, EventType::Normal, "Pulled", &message);
             }
             Outcome::Pulled(digest, Err(error)) => {
-                self.code_failed(&digest, CodeStage::Missing, "PullFailed", chain(&error), false);
+                self.code_failed(&digest, CodeStage::Missing, "PullFailed", chain(&error), Retry::Later);
             }
             Outcome::Compiled(digest, Ok(took)) => {
                 self.reached(&digest, CodeStage::Compiled);
@@ -30,8 +30,12 @@ impl Reconciler {
                 self.tell(&digest, EventType::Normal, "Compiled", &message);
             }
             Outcome::Compiled(digest, Err(error)) => {
-                let is_final = error.is_final();
-                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", chain(&error), is_final);
+                let retry = match (error.is_final(), error.is_costly()) {
+                    (true, _) => Retry::Never,
+                    (false, true) => Retry::Rarely,
+                    (false, false) => Retry::Later,
+                };
+                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", chain(&error), retry);
             }
             Outcome::Started(replica, Ok(target)) => {
                 self.dirty.replica(replica.clone());
@@ -90,14 +94,14 @@ impl Reconciler {
         let message = "failed unexpectedly (hint: this is a bug in Skiff, please report it)".to_owned();
         match action {
             Action::Pull { digest, .. } => {
-                self.code_failed(&digest, CodeStage::Missing, "PullFailed", message, false);
+                self.code_failed(&digest, CodeStage::Missing, "PullFailed", message, Retry::Later);
             }
             Action::Compile(digest) => {
-                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", message, false);
+                self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", message, Retry::Later);
             }
             Action::Start(replica) => {
                 self.observed.running.remove(&replica);
-                self.replica_failed(replica, message, false);
+                self.replica_failed(replica, message, Retry::Later);
             }
             Action::Stop(replica) => {
                 self.observed.running.remove(&replica);
@@ -113,19 +117,12 @@ impl Reconciler {
         self.dirty.replicas(self.users.of(digest).cloned());
     }
 
-    fn code_failed(
-        &mut self,
-        digest: &Digest,
-        stage: CodeStage,
-        reason: &'static str,
-        message: String,
-        is_final: bool,
-    ) {
+    fn code_failed(&mut self, digest: &Digest, stage: CodeStage, reason: &'static str, message: String, retry: Retry) {
         self.tell(digest, EventType::Warning, reason, &message);
         let code = self.code(digest);
         code.stage = stage;
         let failure = Failure::after(code.failure.as_ref(), reason, message, Timestamp::now());
-        code.failure = Some(if is_final { failure.for_good() } else { failure });
+        code.failure = Some(failure.retried(retry));
         self.dirty.replicas(self.users.of(digest).cloned());
     }
 
@@ -137,14 +134,14 @@ impl Reconciler {
             self.code(&digest).stage = *stage;
             self.dirty.replicas(self.users.of(&digest).cloned());
         }
-        self.replica_failed(replica, chain(error), error.is_final());
+        self.replica_failed(replica, chain(error), error.retry());
     }
 
-    fn replica_failed(&mut self, replica: ReplicaKey, message: String, is_final: bool) {
+    fn replica_failed(&mut self, replica: ReplicaKey, message: String, retry: Retry) {
         self.outbox.event(replica.clone(), EventType::Warning, "StartFailed", message.clone());
         self.dirty.replica(replica.clone());
         let failure = Failure::after(self.observed.failed.get(&replica), "StartFailed", message, Timestamp::now());
-        self.observed.failed.insert(replica, if is_final { failure.for_good() } else { failure });
+        self.observed.failed.insert(replica, failure.retried(retry));
     }
 
     /// One event for each service that waits for the code: its replicas share the news.

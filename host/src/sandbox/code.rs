@@ -37,7 +37,7 @@ use crate::compile::{CheckError, check};
 use crate::sandbox::engine::{self, Recipe};
 use crate::sandbox::shelf::{Charge, Room, Shelf};
 use crate::sandbox::state::State;
-use crate::sandbox::{Error, LoadError, PrepareError, linker};
+use crate::sandbox::{Error, LoadError, PrepareError, base_config, linker};
 
 /// A file up to this size is checked by the request that needs it: hashing it takes a fraction of a millisecond.
 const INLINE_BYTES_MAX: u64 = 512 << 10;
@@ -244,10 +244,11 @@ impl Code {
                 mapped.unwrap_or_else(|e| Err(LoadError::thread(&self.0.path, e).into()))
             }
         };
-        if loaded.is_err() {
-            self.0.tell_lost();
-        } else {
-            self.0.lost.store(false, Ordering::Relaxed);
+        match &loaded {
+            // Nothing else is mended by compiling again.
+            Err(PrepareError::Load(_)) => self.0.tell_lost(),
+            Err(_) => {}
+            Ok(_) => self.0.lost.store(false, Ordering::Relaxed),
         }
         loaded
     }
@@ -271,8 +272,8 @@ impl Entry {
         // SAFETY: the file was written by this node's compiling process: its checksum was verified, now or when this very
         // file was first loaded. It lies in a folder that nobody else writes, and files there are replaced by renames,
         // never written in place or truncated, so the mapping stays as it was checked.
-        let component = unsafe { Component::deserialize_file(&home.engine, &self.path) }
-            .map_err(|source| LoadError::Incompatible { path: self.path.to_path_buf(), source })?;
+        let component = unsafe { Component::deserialize_file(&home.engine, &self.path) };
+        let component = component.map_err(|error| self.why_not(error))?;
         let pre = linker::link(&home.linker, &component)?;
         let loaded = Arc::new(Loaded { pre, _charge: charge });
         self.loaded.store(Some(loaded.clone()));
@@ -285,6 +286,20 @@ impl Entry {
             self.shared.shelf.push(&entry);
         }
         Ok(loaded)
+    }
+
+    /// Tells code that no engine of this build takes, which is to be made again, from that of a component with more in it
+    /// than the pool has for one, which would be the same again.
+    fn why_not(&self, error: wasmtime::Error) -> PrepareError {
+        let plain = || {
+            let engine = Engine::new(&base_config()?)?;
+            // SAFETY: as above; nothing of it is run.
+            unsafe { Component::deserialize_file(&engine, &self.path) }
+        };
+        match plain() {
+            Ok(_) => PrepareError::TooLarge(error),
+            Err(_) => LoadError::Incompatible { path: self.path.to_path_buf(), source: error }.into(),
+        }
     }
 
     /// Reads the file if it is not the one that was checked before, and notes that it is sound.
@@ -352,7 +367,6 @@ mod tests {
 
     use super::*;
     use crate::compile::Seal;
-    use crate::sandbox::base_config;
 
     /// The smallest component that links.
     const HANDLER: &str = include_str!("code/handler.wat");

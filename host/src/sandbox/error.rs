@@ -51,6 +51,11 @@ impl LoadError {
 pub enum PrepareError {
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The same code would load where there is no pool: what is wrong is in the component.
+    #[error(
+        "the component has more in it than a node runs (hint: docs/limits.md says how much of what a component may have)"
+    )]
+    TooLarge(#[source] wasmtime::Error),
     #[error(
         "the component imports {}, which this node does not offer (hint: it offers {offered})",
         imports.join(", ")

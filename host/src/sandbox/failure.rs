@@ -102,6 +102,11 @@ impl Failure {
         )
     }
 
+    /// Whether finding out again would cost as much processor time as a request may have.
+    pub fn is_costly(&self) -> bool {
+        matches!(self, Self::CpuLimit { .. })
+    }
+
     /// When asking again makes sense: what a `Retry-After` header should say.
     pub fn retry_after(&self) -> Option<Duration> {
         matches!(self, Self::PoolFull | Self::NodeMemory | Self::CodeUnavailable).then_some(RETRY_AFTER)

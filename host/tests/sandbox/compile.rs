@@ -74,6 +74,45 @@ async fn what_is_no_component_is_named() {
 }
 
 #[tokio::test]
+async fn what_lies_too_deep_is_refused_before_it_costs_anything() {
+    const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+    // A section that has a component, its length in two bytes.
+    let around = |inner: Vec<u8>| {
+        let length = [(inner.len() & 0x7f) as u8 | 0x80, (inner.len() >> 7) as u8];
+        [HEADER, &[4], &length, &inner].concat()
+    };
+    let nested = |depth: usize| (0..depth).fold(HEADER.to_vec(), |inner, _| around(inner));
+    let message = invalid(&nested(101)).await;
+    assert!(message.contains("more than 100 deep"), "{message}");
+    compile(&nested(100), Limits::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn slow_ones_make_room_for_quick_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str| {
+        std::fs::write(dir.path().join(name), name).unwrap();
+        (dir.path().join(name), dir.path().join(format!("{name}.cwasm")))
+    };
+    let script = "case $(cat) in slow*) exec sleep 600;; *) echo quick; esac";
+    let limits = Limits { slow_after: Duration::from_millis(100), ..Limits::default() };
+    let compiler = Compiler::new("/bin/sh".into(), Disk::real(), limits).with_args(vec!["-c".into(), script.into()]);
+    // As many as begin at once, whatever the machine.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slow: Vec<_> = (0..(cores / 2).max(2))
+        .map(|number| {
+            let (compiler, (from, to)) = (compiler.clone(), write(&format!("slow{number}")));
+            tokio::spawn(async move { compiler.compile(&from, &to).await })
+        })
+        .collect();
+    // They have their places before it comes.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (from, to) = write("quick");
+    tokio::time::timeout(Duration::from_secs(60), compiler.compile(&from, &to)).await.expect("it waits").unwrap();
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn processor_time_is_bounded() {
     let limits = Limits { cpu: Duration::from_secs(1), ..Limits::default() };
     let error = compile(&laborious(), limits).await.unwrap_err();

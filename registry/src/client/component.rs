@@ -17,6 +17,10 @@ pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 /// The names in a component's world. A service has some dozens of them; this much text is a mistake or an attack.
 const WORLD_BYTES_MAX: usize = 1 << 20;
 
+/// Components and modules that lie in one another. Those that people compose have a depth of some few; the compiler's memory
+/// grows with the square of it.
+pub const NESTING_MAX: usize = 100;
+
 /// A checked component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Component {
@@ -65,6 +69,8 @@ pub enum InvalidWasm {
     ForeignImports { file: String, imports: String },
     #[error("{file} is a core module, not a component (hint: push it with `skiff push`, which adapts it)")]
     Core { file: String },
+    #[error("{file} has components or modules in one another more than {NESTING_MAX} deep (hint: what generated it?)")]
+    Nested { file: String },
     #[error("{file} has imports and exports with {WORLD_BYTES_MAX} bytes of names or more (hint: what generated it?)")]
     World { file: String },
     #[error("{file} is a core module that exports neither _start nor a WIT world (hint: build for wasm32-wasip2)")]
@@ -83,6 +89,9 @@ pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> 
         return Err(InvalidWasm::TooLarge { file: file(), bytes: bytes.len() as u64 });
     }
     if Parser::is_component(&bytes) {
+        if is_too_deep(&bytes) {
+            return Err(InvalidWasm::Nested { file: file() });
+        }
         validate(&file(), &bytes)?;
         let world = world(&file(), &bytes)?;
         return Ok(Component { bytes, world, adapted: false });
@@ -110,6 +119,24 @@ pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> 
     // Four bytes tell a gzip, an ELF file or an HTML page apart.
     let start = format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(4)]));
     Err(InvalidWasm::NotWasm { file: file(), start })
+}
+
+/// Whether components and modules lie in one another deeper than [`NESTING_MAX`]. What cannot be read is not deep: whoever
+/// validates it says why.
+pub fn is_too_deep(bytes: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        if depth > NESTING_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 fn validate(file: &str, bytes: &[u8]) -> Result<(), InvalidWasm> {
@@ -263,6 +290,24 @@ mod tests {
             (component.world.imports, component.world.exports),
             (vec!["a:b/c@1.0.0".into()], vec!["d:e/f@2.0.0".into()])
         );
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_refused_before_anything_else_reads_it() {
+        const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+        let nested = |depth: usize| {
+            let mut component = HEADER.to_vec();
+            for _ in 0..depth {
+                // A section that has a component, its length in two bytes.
+                let length = component.len();
+                component = [HEADER, &[4, (length & 0x7f) as u8 | 0x80, (length >> 7) as u8], &component].concat();
+            }
+            component
+        };
+        assert!(!is_too_deep(&nested(NESTING_MAX)) && is_too_deep(&nested(NESTING_MAX + 1)));
+        let text = check("a.wasm", nested(NESTING_MAX + 1).into()).unwrap_err().to_string();
+        assert!(text.starts_with("a.wasm has components or modules in one another more than 100 deep"), "{text}");
+        check("a.wasm", nested(NESTING_MAX).into()).unwrap();
     }
 
     #[test]

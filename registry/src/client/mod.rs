@@ -16,7 +16,7 @@ mod push;
 mod remote;
 
 pub use artifact::Artifact;
-pub use component::{COMPONENT_BYTES_MAX, InvalidWasm, World};
+pub use component::{COMPONENT_BYTES_MAX, InvalidWasm, NESTING_MAX, World, is_too_deep};
 pub use error::Error;
 pub use options::ClientOptions;
 pub use pull::{PulledComponent, PulledManifest};
