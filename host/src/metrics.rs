@@ -41,10 +41,11 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::Usage;
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 24] = [
+const CODES: [&str; 25] = [
     "bad-host",
     "bad-path",
     "bad-request",
+    "bad-target",
     "call-depth",
     "code-unavailable",
     "first-byte-timeout",

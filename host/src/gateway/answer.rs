@@ -17,6 +17,8 @@ pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("x-skiff-err
 pub(super) enum Refusal {
     #[error("nothing is served at {host}{path} (hint: `skiff get services` shows the routes)")]
     NoRoute { host: String, path: String },
+    #[error("the request asks for no path (hint: send `GET /path` with a Host header, or `GET http://host/path`)")]
+    BadTarget,
     #[error("the path has a '.' or '..' segment (hint: resolve it before asking)")]
     BadPath,
     #[error("{0} (hint: a request says exactly once which host it is for)")]
@@ -59,6 +61,7 @@ impl Refusal {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NoRoute { .. } => "no-route",
+            Self::BadTarget => "bad-target",
             Self::BadPath => "bad-path",
             Self::BadHost(_) => "bad-host",
             Self::TooManyHeaders(_) => "too-many-headers",
@@ -77,7 +80,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::BadPath | Self::BadHost(_) => StatusCode::BAD_REQUEST,
+            Self::BadTarget | Self::BadPath | Self::BadHost(_) => StatusCode::BAD_REQUEST,
             Self::TooManyHeaders(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoReplica(_) | Self::Stopped(_) | Self::QueueFull(_) | Self::QueueTimeout(_) => {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http::uri::Scheme;
@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) leash: Arc<Leash>,
     /// Requests whose answer has not gone.
     requests: AtomicUsize,
+    /// Requests so far.
+    begun: AtomicU64,
 }
 
 impl Client {
@@ -45,11 +47,13 @@ impl Client {
             redirect_port,
             leash: Arc::default(),
             requests: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
         }
     }
 
     pub(super) fn request_begins(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn request_ended(&self) {
@@ -59,6 +63,11 @@ impl Client {
     /// Whether it waits for an answer, or gets one.
     pub(super) fn is_served(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many requests it has sent.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 }
 

@@ -29,6 +29,9 @@ const H2_STREAMS_MAX: u32 = 256;
 /// Finds h2 clients that are gone without a word, whose streams hold places.
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an h2 connection may go without a request before it ends, give or take as much: its client answers pings, and
+/// would hold its place for ever. Browsers and proxies take it well; they connect again.
+const H2_IDLE_MAX: Duration = Duration::from_secs(300);
 /// When it drains, a connection serves what was on its way for so long before it is told to end: a request that crosses
 /// the goodbye would be lost.
 const DRAIN_LINGER: Duration = Duration::from_millis(250);
@@ -63,8 +66,9 @@ where
 {
     let (addr, leash, client) = (client.addr, client.leash.clone(), Arc::new(client));
     let (stream, spoke) = Heard::new(stream, client.clone());
+    let served = client.clone();
     let service = service_fn(move |request| {
-        let answer = serve(client.clone(), request);
+        let answer = serve(served.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -73,8 +77,13 @@ where
     // hyper's clock starts with the protocol, which is known from the first byte.
     let silent = async {
         tokio::time::sleep(HEAD_TIMEOUT).await;
-        if spoke.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        // In HTTP/1.1 the silence between two requests is a head that does not come.
+        while spoke.load(Ordering::Relaxed) {
+            let before = client.begun();
+            tokio::time::sleep(H2_IDLE_MAX).await;
+            if !client.is_served() && client.begun() == before {
+                return;
+            }
         }
     };
     let mut end = pin!(async {
@@ -99,5 +108,54 @@ where
     if let Err(error) = ended {
         // Clients go away at any moment: that is no event for a log that people read.
         tracing::debug!(client = %addr, error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    use super::super::listen::Door;
+    use super::*;
+
+    /// The other end of a connection that is served.
+    fn connect() -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let client = Client::new(Arc::default(), "192.0.2.1".parse().unwrap(), &Door::Plain { redirect_port: None });
+        tokio::spawn(async move { run(&builder(), client, theirs, CancellationToken::new()).await });
+        ours
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_preface_is_no_reason_to_wait_for_ever() {
+        for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r", "GET / HTTP/1.1\r\nhost"] {
+            let (start, mut stream) = (Instant::now(), connect());
+            stream.write_all(said.as_bytes()).await.unwrap();
+            drop(stream.read_to_end(&mut Vec::new()).await);
+            assert!(start.elapsed() < HEAD_TIMEOUT + Duration::from_secs(1), "{said:?}: {:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_h2_client_that_only_answers_pings_is_sent_home() {
+        let start = Instant::now();
+        let handshake =
+            hyper::client::conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(connect()));
+        let (mut sender, connection) = handshake.await.unwrap();
+        let connection = tokio::spawn(connection);
+        for _ in 0..3 {
+            tokio::time::sleep(H2_IDLE_MAX - Duration::from_secs(1)).await;
+            let request = Request::get("http://nobody.example/").body(Empty::<Bytes>::new()).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), 404);
+        }
+        drop(connection.await);
+        let idle = start.elapsed() - 3 * H2_IDLE_MAX;
+        assert!((H2_IDLE_MAX / 2..=2 * H2_IDLE_MAX).contains(&idle), "{idle:?}");
+        drop(sender);
     }
 }

@@ -1,8 +1,9 @@
-//! Which host a request is for: a request that says it twice, or in two ways, is two requests to two readers.
+//! What a request asks for: which host, and of it a path. One that says it twice, or in two ways, is two requests to two
+//! readers.
 
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 
 use super::answer::Refusal;
 
@@ -43,6 +44,16 @@ pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a request asks for something that a guest could have (RFC 9112, 3.2): a path, of a server on the web. Alone, a
+/// host and port are what `CONNECT` asks for, and a star is what `OPTIONS` may.
+pub(super) fn has_target(parts: &Parts) -> bool {
+    let uri = &parts.uri;
+    let is_path = uri.path().starts_with('/') || (parts.method == Method::OPTIONS && uri.path() == "*");
+    let is_web = uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
+    let is_alone = parts.version < Version::HTTP_2 && uri.scheme().is_none() && uri.authority().is_some();
+    is_path && is_web && !is_alone
+}
+
 /// Only what a name, an address and a port are made of (RFC 3986, 3.2.2).
 fn is_host(value: &HeaderValue) -> bool {
     value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
@@ -81,6 +92,22 @@ mod tests {
         assert_eq!(seen("/", &["a:80"]).as_deref(), Some("a:80"));
         assert_eq!(seen("http://user@b/", &["a"]).as_deref(), Some("b"));
         assert_eq!(seen("/", &[]), None);
+    }
+
+    #[test]
+    fn a_target_is_a_path_of_the_web() {
+        let is_good = |method: Method, uri: &str| {
+            let mut parts = parts(Version::HTTP_11, uri, &["a"]);
+            parts.method = method;
+            has_target(&parts)
+        };
+        for uri in ["/", "/a?b", "http://a/", "http://a", "https://a:8443/b", "//a/b"] {
+            assert!(is_good(Method::GET, uri), "{uri}");
+        }
+        for uri in ["a:80", "a", "127.0.0.1:80", "[::1]:80", "*", "ftp://a/", "ws://a/"] {
+            assert!(!is_good(Method::GET, uri), "{uri}");
+        }
+        assert!(is_good(Method::OPTIONS, "*") && !is_good(Method::OPTIONS, "a:80"));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// long it gets the benefit of the doubt; then its guest computes for nobody, and is cancelled.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How a connection of HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Gives up on a client that does not read, and tells the leash of its answer that it does not.
 pub(super) struct Watched {
     stream: TcpStream,
@@ -90,8 +93,8 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Notes whether anything ever came, and keeps from hyper for a while that nothing more will: hyper drops the request of
-/// a client that has said all, as it cannot tell it from one that is gone.
+/// Notes whether a client has said enough to know which protocol it speaks, and keeps from hyper for a while that nothing
+/// more will come: hyper drops the request of a client that has said all, as it cannot tell it from one that is gone.
 ///
 /// What is written goes out once the thread's other connections have had their turn: those that are ready together compute
 /// first, then write. Answers that go out one after another wake a client on this machine once; each for itself would
@@ -99,6 +102,8 @@ impl AsyncWrite for Watched {
 pub(super) struct Heard<S> {
     stream: S,
     client: Arc<Client>,
+    /// How much of the preface came, as long as nothing else did.
+    preface: Option<usize>,
     spoke: Arc<AtomicBool>,
     half_closed: Option<Pin<Box<Sleep>>>,
     /// Whether something is to be written, and has let others go first.
@@ -106,10 +111,10 @@ pub(super) struct Heard<S> {
 }
 
 impl<S> Heard<S> {
-    /// The flag is set by the first bytes that come.
+    /// The flag is set by the first byte that is not HTTP/2's preface, or by all of that.
     pub(super) fn new(stream: S, client: Arc<Client>) -> (Self, Arc<AtomicBool>) {
         let spoke = Arc::new(AtomicBool::new(false));
-        (Self { stream, client, spoke: spoke.clone(), half_closed: None, is_writing: false }, spoke)
+        (Self { stream, client, preface: Some(0), spoke: spoke.clone(), half_closed: None, is_writing: false }, spoke)
     }
 
     /// Nothing more comes. Ready when hyper may know it: when no answer is on its way, or it has had its time.
@@ -144,8 +149,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         if self.half_closed.is_none() {
             let (room, before) = (buf.remaining(), buf.filled().len());
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-            if !self.spoke.load(Ordering::Relaxed) {
-                self.spoke.store(true, Ordering::Relaxed);
+            if let Some(begun) = self.preface {
+                self.preface = goes_on(begun, &buf.filled()[before..]);
+                if self.preface.is_none() {
+                    self.spoke.store(true, Ordering::Relaxed);
+                }
             }
             if room == 0 || buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
@@ -153,6 +161,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         }
         self.poll_end(cx).map(Ok)
     }
+}
+
+/// How much of the preface there is then; `None` once it is whole, or none.
+fn goes_on(begun: usize, came: &[u8]) -> Option<usize> {
+    let left = &PREFACE[begun..];
+    (came.len() < left.len() && left.starts_with(came)).then(|| begun + came.len())
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
@@ -178,5 +192,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_known_when_the_preface_ends_one_way_or_another() {
+        let all = PREFACE.len();
+        assert_eq!(goes_on(0, b""), Some(0));
+        assert_eq!(goes_on(0, b"PRI"), Some(3));
+        assert_eq!(goes_on(3, &PREFACE[3..all - 1]), Some(all - 1));
+        assert_eq!(goes_on(all - 1, b"\n"), None);
+        assert_eq!(goes_on(0, &[PREFACE, b"more"].concat()), None);
+        assert_eq!(goes_on(0, b"GET /"), None);
+        assert_eq!(goes_on(1, b"PUT"), None);
     }
 }

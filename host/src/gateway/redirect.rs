@@ -11,6 +11,9 @@ use super::host::{self, host};
 /// 308 keeps method and body, which 301 does not.
 pub(super) fn answer(parts: &Parts, port: u16) -> Result<Response<AnswerBody>, Refusal> {
     host::check(parts)?;
+    if !host::has_target(parts) {
+        return Err(Refusal::BadTarget);
+    }
     let host = host(parts).filter(|host| !host.is_empty()).ok_or(Refusal::BadHost("the request names no host"))?;
     let location = location(host, parts.uri.path_and_query().map_or("/", |path| path.as_str()), port);
     let location = HeaderValue::try_from(location).map_err(|_| Refusal::BadHost("the request names no valid host"))?;

@@ -165,6 +165,9 @@ fn check(parts: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::TooManyHeaders(parts.headers.len()));
     }
     host::check(parts)?;
+    if !host::has_target(parts) {
+        return Err(Refusal::BadTarget);
+    }
     if has_dot_segment(parts.uri.path()) {
         return Err(Refusal::BadPath);
     }
