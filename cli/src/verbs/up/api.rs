@@ -1,7 +1,7 @@
 //! The listener of the API and the registry.
 //!
 //! Anybody on the network can connect before any token is asked for, so a connection costs little and ends by itself: its
-//! head must come in time, and there is a bound on how many there are.
+//! head must come in time, what is answered must be read, and there is a bound on how many there are.
 
 use std::io;
 use std::net::TcpListener;
@@ -13,11 +13,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long a request's head may take, also the silence between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may read nothing of what it is sent, or be gone without a word.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A request's head, and what is buffered of its body: queries and tokens are short.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// How a connection of HTTP/2 begins. Until it is there, or something else is, hyper does not know which of its clocks counts.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks at a preface that comes in pieces, as none of a good client does.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Connections at once. Each waits for a place in the listener's queue beyond that; a fifth of the file descriptors that
 /// a machine commonly gives a process.
 const CONNECTIONS_MAX: usize = 4096;
@@ -30,8 +39,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn serve(listener: TcpListener, router: Router, mut stops: oneshot::Receiver<()>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(H2_STREAMS_MAX).keep_alive_interval(HEAD_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(BUFFER_BYTES_MAX as u32)
+        .keep_alive_interval(HEAD_TIMEOUT);
     let builder = Arc::new(builder);
     let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -47,6 +61,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stops: ones
         };
         let (builder, service, watcher) = (Arc::clone(&builder), service.clone(), graceful.watcher());
         tokio::spawn(async move {
+            if !speaks(&stream).await {
+                return;
+            }
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             // A client that breaks off is no news.
             if let Err(error) = watcher.watch(connection).await {
@@ -60,6 +77,23 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stops: ones
     Ok(())
 }
 
+/// Whether a client says in time which protocol it speaks. Takes nothing off the connection.
+async fn speaks(stream: &TcpStream) -> bool {
+    let mut came = [0; PREFACE.len()];
+    let known = async {
+        loop {
+            match stream.peek(&mut came).await {
+                Ok(0) | Err(_) => return false,
+                Ok(count) if count < PREFACE.len() && PREFACE.starts_with(&came[..count]) => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Ok(_) => return true,
+            }
+        }
+    };
+    tokio::time::timeout(HEAD_TIMEOUT, known).await.unwrap_or(false)
+}
+
 /// A connection and its place, or nothing where the machine has none to give now.
 async fn accept(
     listener: &tokio::net::TcpListener,
@@ -69,5 +103,52 @@ async fn accept(
     let (stream, _) = listener.accept().await.ok()?;
     // Watches and logs are small pieces that should not wait for more.
     let _ = stream.set_nodelay(true);
+    // Where the system does not have it, such a connection ends when its client does.
+    let _ = set_tcp_user_timeout(&stream, u32::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
     Some((stream, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Where it listens, and what stops it.
+    fn serving() -> (std::net::SocketAddr, oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (addr, (stop, stops)) = (listener.local_addr().unwrap(), oneshot::channel());
+        tokio::spawn(serve(listener, Router::new().route("/", get(|| async { "served" })), stops));
+        (addr, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_or_half_of_it_is_sent_home() {
+        let (addr, _stop) = serving();
+        for said in [&b""[..], b"P", &PREFACE[..PREFACE.len() - 1], b"GET / HTTP/1.1\r\nhost: a\r\nx: "] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(said).await.unwrap();
+            let start = Instant::now();
+            let ended = tokio::time::timeout(10 * HEAD_TIMEOUT, stream.read_to_end(&mut Vec::new())).await;
+            let (said, took) = (String::from_utf8_lossy(said), start.elapsed());
+            assert!(ended.is_ok() && took < HEAD_TIMEOUT + Duration::from_secs(1), "{said:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_in_pieces_is_served() {
+        let (addr, _stop) = serving();
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        for piece in [&b"P"[..], b"RI / HTTP/1.1\r\nhost: a\r\n", b"connection: close\r\n\r\n"] {
+            stream.write_all(piece).await.unwrap();
+            stream.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    }
 }
