@@ -1,4 +1,4 @@
-//! Telling people what was refused, without letting a guest flood them.
+//! Telling people what was refused or failed, without letting a guest flood them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// The same refusal is told again after this: an event that is as old as this is still found.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Different refusals of one replica that are told within that time: more than a service has dependencies, and few enough
+/// Different ones of one replica that are told within that time: more than a service has dependencies, and few enough
 /// that a guest which makes names up tells little.
 const DIFFERENT_MAX: usize = 16;
 

@@ -47,6 +47,8 @@ pub(super) struct Caller {
     calls: Arc<Semaphore>,
     logs: Sink,
     notes: Notes,
+    /// What else was told of the replica: a flood of the one must not hide the other.
+    troubles: Notes,
 }
 
 /// A call that is counted while it lasts.
@@ -88,7 +90,17 @@ impl Outbound {
             calls: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))),
             logs,
             notes: Notes::default(),
+            troubles: Notes::default(),
         })))
+    }
+
+    /// Tells of trouble with the replica as an event, unless it was told lately. Its log is the caller's affair.
+    pub(crate) fn warn(&self, reason: &str, message: String) {
+        if let Some(caller) = &self.0
+            && caller.troubles.is_news(&message)
+        {
+            caller.reach.warn(&caller.replica, reason, message);
+        }
     }
 
     /// Sends a request of a guest that answers one with this chain of callers.

@@ -11,9 +11,12 @@ use super::connect::Connector;
 use crate::gateway::Shared;
 use crate::metrics::Outgoing;
 
-/// Refusals on their way to the control plane; more than these are only logged. The reconciler takes them in
+/// Refusals and troubles on their way to the control plane; more than these are only logged. The reconciler takes them in
 /// microseconds.
 const EVENTS_MAX: usize = 256;
+
+/// What an event says at most: guests have a say in some of it.
+const MESSAGE_CHARS_MAX: usize = 1000;
 
 /// A node's way to services and servers.
 #[derive(Debug)]
@@ -40,7 +43,10 @@ impl Reach {
     }
 
     /// A warning about a replica, unless too many are on their way.
-    pub(super) fn warn(&self, replica: &ReplicaKey, reason: &str, message: String) {
+    pub(super) fn warn(&self, replica: &ReplicaKey, reason: &str, mut message: String) {
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            message.truncate(end);
+        }
         let event_type = skiff_api::resource::EventType::Warning;
         let event = NodeEvent { replica: replica.clone(), event_type, reason: reason.to_owned(), message };
         // It stands in the replica's log as well.

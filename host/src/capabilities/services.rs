@@ -32,7 +32,10 @@ pub(super) async fn send(
     figures.sent(To::Service);
     let Some(chain) = chain.then(&caller.service) else {
         figures.refused(Refused::Depth);
-        return Ok(whole(too_deep(format!("{chain} > {}", caller.service))));
+        let chain = format!("{chain} > {}", caller.service);
+        let what = format!("the call to service {to} would be one too many in a chain of calls: {chain}");
+        caller.tell("CallDepth", format!("{what} (hint: do these services call each other in a circle?)"));
+        return Ok(whole(too_deep(chain)));
     };
     request.extensions_mut().insert(chain);
     let Some(gateway) = caller.reach.gateway() else { return Err(HttpError::DestinationUnavailable) };

@@ -92,6 +92,16 @@ impl Refusal {
         }
     }
 
+    /// The reason of the event that tells the people of the service it is about; none where there is nothing to mend.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::QueueFull(_) | Self::QueueTimeout(_) => Some("Overloaded"),
+            Self::FirstByteTimeout(_) | Self::TotalTimeout(_) => Some("TimedOut"),
+            Self::Guest(failure) => failure.trouble(),
+            _ => None,
+        }
+    }
+
     fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::Guest(failure) => failure.retry_after().map(|after| after.as_secs().max(1)),

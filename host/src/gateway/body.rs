@@ -34,6 +34,15 @@ pub(super) enum BodyError {
     Total,
 }
 
+impl BodyError {
+    fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Guest(failure) => failure.trouble(),
+            Self::Idle(_) | Self::Total => Some("TimedOut"),
+        }
+    }
+}
+
 /// The body of every answer.
 pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
@@ -177,7 +186,11 @@ impl GuestBody {
 
     fn broken(&self, error: BodyError) -> BodyError {
         self.flight.cut_off();
-        self.flight.note(&format!("the answer was cut off: {error}"));
+        let text = format!("the answer was cut off: {error}");
+        self.flight.note(&text);
+        if let (Some(target), Some(reason)) = (self.flight.target(), error.trouble()) {
+            target.runner.warn(reason, text);
+        }
         error
     }
 }

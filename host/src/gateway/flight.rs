@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use super::access::Entry;
+use super::answer::Refusal;
 use super::client::Client;
 use super::target::Target;
 use crate::metrics::Gauge;
@@ -51,13 +52,13 @@ impl Flight {
     }
 
     /// Its answer is the gateway's own.
-    pub(super) fn refused(&mut self, code: &'static str) {
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
         if let Some(entry) = &mut self.entry {
-            entry.refused(code);
+            entry.refused(refusal.code());
         }
-        self.client.shared.metrics.gateway.refused(code);
+        self.client.shared.metrics.gateway.refused(refusal.code());
         if let Some(target) = &self.target {
-            target.figures.refused(code);
+            target.refused(refusal);
         }
     }
 

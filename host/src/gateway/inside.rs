@@ -164,7 +164,7 @@ where
     let (mut head, mut inner) = match outcome {
         Ok(response) => response.into_parts(),
         Err(refusal) => {
-            target.figures.refused(refusal.code());
+            target.refused(&refusal);
             return Err(refusal.into());
         }
     };

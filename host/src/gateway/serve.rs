@@ -84,7 +84,7 @@ async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incomi
         Some(port) => redirect::answer(&parts, port).map(Answer::Own),
     };
     let answer = answer.unwrap_or_else(|refusal| {
-        flight.refused(refusal.code());
+        flight.refused(&refusal);
         Answer::Own(refusal.answer())
     });
     let (status, headers) = answer.head();
@@ -196,7 +196,7 @@ async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<(Arc<
 /// A refusal that is a replica's.
 pub(super) fn refused(target: &Target, refusal: fn(ServiceKey) -> Refusal) -> Refusal {
     let refusal = refusal(target.service.clone());
-    target.figures.refused(refusal.code());
+    target.refused(&refusal);
     refusal
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::Refusal;
 use crate::metrics::Figures;
 use crate::sandbox::Runner;
 
@@ -54,6 +55,14 @@ impl Target {
             by(deadline, self.runner.room()).await?;
         }
         Ok(entered)
+    }
+
+    /// Counts a request that got no answer from here, and tells the service's people why.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.figures.refused(refusal.code());
+        if let Some(reason) = refusal.trouble() {
+            self.runner.warn(reason, refusal.to_string());
+        }
     }
 
     /// Takes no new requests, and returns when the last one has ended, or was cut off because it took longer than `max`.

@@ -102,6 +102,20 @@ impl Failure {
         )
     }
 
+    /// The reason of the event that tells a service's people of it; none where it is not theirs to mend.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Trap { .. } => Some("GuestTrapped"),
+            Self::MemoryLimit { .. } => Some("MemoryLimit"),
+            Self::CpuLimit { .. } => Some("CpuLimit"),
+            Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
+                Some("GuestFailed")
+            }
+            Self::NodeMemory | Self::PoolFull => Some("NodeFull"),
+            Self::CodeUnavailable | Self::BadRequest { .. } | Self::Internal { .. } => None,
+        }
+    }
+
     /// Whether finding out again would cost as much processor time as a request may have.
     pub fn is_costly(&self) -> bool {
         matches!(self, Self::CpuLimit { .. })

@@ -103,6 +103,9 @@ impl Terms {
     }
 }
 
+/// What is quoted of an error that a guest answers with, which may have words of its own.
+const ERROR_CHARS_MAX: usize = 1000;
+
 /// What a request is put to.
 enum Start {
     Fresh(Lease, Arc<Loaded>),
@@ -219,6 +222,11 @@ impl Runner {
     /// Adds a line of the node's own to the replica's log.
     pub(crate) fn note(&self, line: &str) {
         self.0.terms.options.logs.for_request().write(Stream::System, format!("{line}\n").as_bytes());
+    }
+
+    /// Tells of trouble with the replica as an event, unless it was told lately.
+    pub(crate) fn warn(&self, reason: &str, message: String) {
+        self.0.terms.options.outbound.warn(reason, message);
     }
 
     /// A first instance, that shows whether the component starts at all, and what memory it takes.
@@ -442,7 +450,10 @@ fn valid(head: Option<Head>) -> Result<Response<HyperOutgoingBody>, Failure> {
             Err(Failure::InvalidResponse { why })
         }
         Some(Ok(response)) => Ok(response),
-        Some(Err(code)) => Err(Failure::GuestError { code: format!("{code:?}") }),
+        Some(Err(code)) => {
+            let code = format!("{code:?}").chars().take(ERROR_CHARS_MAX).collect();
+            Err(Failure::GuestError { code })
+        }
         None => Err(Failure::NoResponse),
     }
 }

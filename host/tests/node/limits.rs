@@ -10,7 +10,7 @@ use crate::support::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_replica_queues_as_many_and_refuses_the_rest() {
     let world = World::new().await;
-    let (node, _control) = world.serving("probe", |template| template.in_flight = 2).await;
+    let (node, mut control) = world.serving("probe", |template| template.in_flight = 2).await;
     let addr = node.gateway_addr();
     let requests: Vec<_> =
         (0..4).map(|_| tokio::spawn(async move { Web::h1(addr).get("/sleep?ms=1500").await.status })).collect();
@@ -18,6 +18,7 @@ async fn a_full_replica_queues_as_many_and_refuses_the_rest() {
     let refused = Web::h1(addr).get("/").await;
     assert_eq!((refused.status.as_u16(), refused.code()), (503, "queue-full"), "{}", refused.body);
     assert_eq!(refused.headers["retry-after"], "1");
+    assert!(control.event("Overloaded").await.message.contains("http.inFlight"));
     for request in requests {
         assert_eq!(request.await.unwrap(), 200);
     }
@@ -56,6 +57,7 @@ async fn each_time_limit_has_its_own_end() {
         assert_eq!((late.status.as_u16(), late.code()), (504, "first-byte-timeout"), "{path}: {}", late.body);
         assert!(started.elapsed() < Duration::from_secs(5), "{path}: {:?}", started.elapsed());
     }
+    assert!(control.event("TimedOut").await.message.contains("http.timeout.firstByte"));
     assert_eq!(web.get("/sleep?ms=10").await.status, 200);
     assert_eq!(metric(&node, "skiff_gateway_requests_in_flight"), 0);
 

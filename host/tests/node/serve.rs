@@ -44,13 +44,20 @@ async fn a_guest_sees_the_request_and_nothing_of_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_fails_is_an_error_answer_and_no_more() {
     let world = World::new().await;
-    let (node, _control) = world.serving("probe", |_| {}).await;
+    let (node, mut control) = world.serving("probe", |_| {}).await;
     let web = Web::h1(node.gateway_addr());
-    for (path, status, code) in [("/panic", 500, "guest-trap"), ("/no-response", 502, "guest-no-response")] {
-        let answer = web.get(path).await;
-        assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{}", answer.body);
-        assert!(answer.body.contains(&format!("\"code\":\"{code}\"")), "{}", answer.body);
+    for (path, status, code, event) in
+        [("/panic", 500, "guest-trap", "GuestTrapped"), ("/no-response", 502, "guest-no-response", "GuestFailed")]
+    {
+        // A second one soon after is no news.
+        for _ in 0..2 {
+            let answer = web.get(path).await;
+            assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{}", answer.body);
+            assert!(answer.body.contains(&format!("\"code\":\"{code}\"")), "{}", answer.body);
+        }
+        assert_eq!(control.event(event).await.replica, replica("app-1-a"));
     }
+    assert!(control.events.iter().all(|event| !event.reason.starts_with("Guest")), "{:?}", control.events);
     // Where nothing was sent yet it is an error answer, else the body breaks off: never a part that looks whole.
     let part = web.try_get("/trap-after-part").await;
     assert!(part.is_err() || part.is_ok_and(|answer| answer.code() == "guest-trap"));
