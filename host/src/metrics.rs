@@ -21,6 +21,9 @@
 //! | `skiff_replica_bodies_cut_off_total` | the replica's | |
 //! | `skiff_replica_requests_in_flight`, `_queued` | the replica's | |
 //! | `skiff_replica_traps_total` | `kind` and the replica's | guests that trapped |
+//! | `skiff_replica_cold_requests_total` | the replica's | requests that had to wait until code was loaded |
+//! | `skiff_code_loads_total`, `_evictions_total` | | components whose code was loaded, or had to go for others |
+//! | `skiff_code_loaded`, `_loaded_bytes` | | components whose code is loaded, and an estimate of what it takes |
 //!
 //! **Labels are bounded.** A replica's are `namespace`, `service` and `replica`: as many as are placed here, and its
 //! figures go when it does; nothing comes from a client. A replica is listed from its first request on, a code or kind
@@ -38,7 +41,7 @@ use std::time::Duration;
 use http::StatusCode;
 use skiff_api::id::{ReplicaKey, ServiceKey};
 
-use crate::sandbox::Usage;
+use crate::sandbox::{CodeFigures, Usage};
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
 const CODES: [&str; 25] = [
@@ -411,6 +414,16 @@ impl Outgoing {
     }
 }
 
+/// What is loaded, as it is printed after all else.
+pub(crate) fn print_code(code: CodeFigures) -> String {
+    let mut text = Text::default();
+    text.single("skiff_code_loads_total", "counter", "Components whose code was loaded.", code.loads);
+    text.single("skiff_code_evictions_total", "counter", "Components whose code had to go.", code.evictions);
+    text.single("skiff_code_loaded", "gauge", "Components whose code is loaded.", code.components);
+    text.single("skiff_code_loaded_bytes", "gauge", "What loaded code takes, about.", code.bytes);
+    text.0
+}
+
 fn print_replicas(text: &mut Text, replicas: &[Arc<Figures>]) {
     let busy = replicas.iter().filter(|replica| replica.shards.iter().any(|shard| shard.get().is_some()));
     let sums: Vec<(&str, Sum)> = busy.map(|replica| (replica.labels.as_str(), replica.sum())).collect();
@@ -443,6 +456,10 @@ fn print_replicas(text: &mut Text, replicas: &[Arc<Figures>]) {
     text.head("skiff_replica_instances_reused_total", "counter", "Requests served by an instance that was kept.");
     for (labels, usage) in used() {
         text.line("skiff_replica_instances_reused_total", labels, usage.reused());
+    }
+    text.head("skiff_replica_cold_requests_total", "counter", "Requests that waited until code was loaded.");
+    for (labels, usage) in used() {
+        text.line("skiff_replica_cold_requests_total", labels, usage.cold());
     }
     text.head("skiff_replica_cpu_seconds_total", "counter", "Processor time of a replica's guests.");
     for (labels, usage) in used() {

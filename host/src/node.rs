@@ -20,8 +20,9 @@ use crate::compile::{self, CompileError, Compiler};
 use crate::gateway::{self, Doors, Gateway, GatewayOptions, Shared};
 use crate::link::{self, Link, Peer};
 use crate::logs::Logs;
+use crate::metrics::print_code;
 use crate::reconcile::{Command, Parts, Reconciler, Tools};
-use crate::sandbox::{self, Sandbox, SandboxOptions};
+use crate::sandbox::{self, CodeFigures, Sandbox, SandboxOptions};
 use crate::state::{Identity, StateError, StateFiles};
 
 /// How long a start waits for the replicas that it has everything for, before the gateway answers "no replica" for those
@@ -89,10 +90,21 @@ pub struct Node;
 #[derive(Debug)]
 pub struct NodeHandle {
     gateway: Gateway,
+    loaded: Loaded,
     logs: Logs,
     commands: mpsc::UnboundedSender<Command>,
     reconciler: Task,
     drain: Duration,
+}
+
+/// Asks what code is loaded. A function, so that whoever holds a node need not know what a sandbox is made of: the compiler
+/// gives up on a future that does.
+struct Loaded(Box<dyn Fn() -> CodeFigures + Send + Sync>);
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Loaded").field(&(self.0)()).finish()
+    }
 }
 
 /// A task that ends with its owner.
@@ -111,7 +123,8 @@ impl Node {
         let NodeOptions { gateway, drain, .. } = &options;
         let drain = *drain;
         let addr = gateway.plain.local_addr().map_err(|e| Error::Gateway(gateway::Error::Listener(e)))?;
-        let (parts, doors, logs) = spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
+        let (parts, doors, loaded, logs) =
+            spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
         let shared = parts.gateway.clone();
         let (commands, asked) = mpsc::unbounded_channel();
         let (settled, wait) = oneshot::channel();
@@ -119,7 +132,7 @@ impl Node {
         // Too late or not at all: the gateway serves what there is.
         let _ = tokio::time::timeout(SETTLE_MAX, wait).await;
         let gateway = Gateway::start(doors, shared).map_err(Error::Gateway)?;
-        Ok(NodeHandle { gateway, logs, commands, reconciler, drain })
+        Ok(NodeHandle { gateway, loaded, logs, commands, reconciler, drain })
     }
 }
 
@@ -142,12 +155,12 @@ impl NodeHandle {
 
     /// The node's figures in Prometheus' text format.
     pub fn metrics(&self) -> String {
-        self.gateway.metrics()
+        self.gateway.metrics() + &print_code((self.loaded.0)())
     }
 
     /// Stops without losing a request, unless one takes longer than the drain time.
     pub async fn shutdown(self) {
-        let Self { gateway, logs, commands, mut reconciler, drain } = self;
+        let Self { gateway, loaded: _, logs, commands, mut reconciler, drain } = self;
         gateway.stop(drain).await;
         // Fails where it has stopped already.
         let _ = commands.send(Command::Stop);
@@ -158,7 +171,7 @@ impl NodeHandle {
 }
 
 /// Everything that blocks.
-fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Logs), Error> {
+fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loaded, Logs), Error> {
     let NodeOptions { data, disk, name, gateway, advertise, registry, compiler, sandbox, names, version, drain } =
         options;
     // Before anything is written: what the operator named may be wrong.
@@ -192,6 +205,10 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Log
     };
     let (reach, refusals) = Reach::new(&gateway, names);
     let kept = (logs.clone(), gateway.metrics.clone(), reach);
+    let loaded = Loaded(Box::new({
+        let sandbox = sandbox.clone();
+        move || sandbox.loaded()
+    }));
     let tools = Tools::new((artifacts, client), compiler, sandbox, kept, drain);
-    Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, logs))
+    Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, loaded, logs))
 }

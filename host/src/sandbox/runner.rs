@@ -342,6 +342,7 @@ impl Inner {
         if let Some(loaded) = self.code.resident() {
             return Ok(loaded);
         }
+        self.terms.usage.add_cold();
         self.code.linked().await.map_err(|error| {
             tracing::error!(%error, "a request needed code that cannot be loaded");
             Failure::CodeUnavailable

@@ -10,6 +10,7 @@ use std::time::Duration;
 pub struct Usage {
     started: AtomicU64,
     reused: AtomicU64,
+    cold: AtomicU64,
     cpu_ns: AtomicU64,
     memory_bytes_max: AtomicU64,
 }
@@ -23,6 +24,11 @@ impl Usage {
     /// Requests that were served by an instance that had served another before.
     pub fn reused(&self) -> u64 {
         self.reused.load(Ordering::Relaxed)
+    }
+
+    /// Requests that had to wait until code was loaded.
+    pub fn cold(&self) -> u64 {
+        self.cold.load(Ordering::Relaxed)
     }
 
     /// Processor time of all guests, exact for those that compute for long.
@@ -41,6 +47,10 @@ impl Usage {
 
     pub(super) fn add_reused(&self) {
         self.reused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_cold(&self) {
+        self.cold.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn add_cpu_ns(&self, ns: u64) {
