@@ -136,6 +136,9 @@ async fn bodies_stream_through_several_services() {
     let answer = web.get_from("a.test", &nested).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body.bytes().filter(|byte| *byte == b'x').count(), 3_000_000);
+    // As gRPC has its status.
+    let trailers = web.get_from("a.test", &outbound("b", "/trailers")).await;
+    assert_eq!(trailers.body, "200\nbody\nx-after: the body\n");
     until_metric(&node, "skiff_outbound_requests_in_flight", |value| value == 0).await;
 }
 

@@ -67,6 +67,50 @@ async fn trailers_follow_a_chunked_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_a_request_reach_the_guest() {
+    let world = World::new().await;
+    let (node, _control) = world.serving("probe", |_| {}).await;
+    let head = "POST /request-trailers HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\nconnection: close";
+    let answer = send_h1(&node, &format!("{head}\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("abc\nx-sum: 7\n"), "{answer}");
+
+    let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "8".parse().unwrap())]);
+    let frames = [http_body::Frame::data(Bytes::from_static(b"abc")), http_body::Frame::trailers(trailers)];
+    let body = StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, std::io::Error>)));
+    let request = Request::post(format!("http://{}/request-trailers", node.gateway_addr())).body(body).unwrap();
+    let answer = h2(&node).await.send_request(request).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "abc\nx-sum: 8\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_waits_as_long_as_its_service_lets_it() {
+    let world = World::new().await;
+    let change = |template: &mut skiff_api::resource::Template| {
+        template.timeout.first_byte = timeout("none");
+        // Until there is an answer there is no silence in it.
+        template.timeout.idle = timeout("100ms");
+    };
+    let (node, _control) = world.serving("probe", change).await;
+    for web in [Web::h1(node.gateway_addr()), Web::h2(node.gateway_addr())] {
+        assert_eq!(web.get("/sleep?ms=1500").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_given_up_stops_its_guest_and_no_other() {
+    let world = World::new().await;
+    let (node, _control) = world.serving("probe", |template| template.timeout.first_byte = timeout("none")).await;
+    let mut sender = h2(&node).await;
+    let request = |path: &str| Request::get(format!("http://{}{path}", node.gateway_addr()));
+    let given_up = sender.send_request(request("/sleep?ms=3600000").body(Empty::<Bytes>::new()).unwrap());
+    let other = sender.send_request(request("/sleep?ms=500").body(Empty::<Bytes>::new()).unwrap());
+    until_metric(&node, "skiff_gateway_requests_in_flight", |value| value == 2).await;
+    drop(given_up);
+    assert_eq!(other.await.unwrap().status(), 200);
+    until_metric(&node, "skiff_gateway_requests_in_flight", |value| value == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_arrive_as_they_happen() {
     let world = World::new().await;
     let (node, _control) = world.serving("probe", |template| template.timeout.idle = timeout("10s")).await;

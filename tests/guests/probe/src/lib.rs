@@ -8,6 +8,7 @@
 //! | `/headers` | the request's headers, one `name: value` a line, in the order received |
 //! | `/target` | the request's scheme, authority and path with its query |
 //! | `/trailers` | a body, then the trailer `x-after: the body` |
+//! | `/request-trailers` | the request's body, and its trailers, one `name: value` a line |
 //! | `/grpc` | sends back one gRPC message, then the trailer `grpc-status: 0` |
 //! | `/events?n=N` | N server-sent events, 50 ms apart |
 //! | `/status?code=N` | answers with that status |
@@ -18,7 +19,7 @@
 //! | `/env`, `/args` | environment variables as `NAME=value`, sorted; arguments |
 //! | `/files[?read=PATH]` | folders it was given; what reading a file gives |
 //! | `/sockets?to=HOST:PORT` | what connecting gives |
-//! | `/outbound?url=URL` | what a request gives: the status on a line of its own, then the body |
+//! | `/outbound?url=URL` | what a request gives: the status on a line of its own, then the body, then its trailers |
 //! | `/calls?n=N&url=URL` | N such requests, one after the other; a 502 at the first that is no 200 of the first one's body |
 //! | `/spin`, `/recurse`, `/panic` | runs forever; out of stack; traps |
 //! | `/alloc?mb=N` | allocates and touches N MiB |
@@ -51,6 +52,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/headers" => traffic::headers(&request, out),
             "/target" => traffic::target(&request, out),
             "/trailers" => streams::trailers(out),
+            "/request-trailers" => streams::request_trailers(&request, out),
             "/grpc" => streams::grpc(&request, out),
             "/events" => query.number("n", out, streams::events),
             "/status" => query.number("code", out, traffic::status),

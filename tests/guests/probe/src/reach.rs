@@ -11,7 +11,7 @@ use wasip2::{
     },
 };
 
-use crate::answer;
+use crate::{answer, streams};
 
 pub fn env(out: ResponseOutparam) {
     let mut lines: Vec<String> =
@@ -92,5 +92,6 @@ fn get(url: &str) -> Result<String, ErrorCode> {
         return Err(ErrorCode::HttpResponseIncomplete);
     }
     text.push_str(&String::from_utf8_lossy(&bytes));
+    text.push_str(&streams::trailers_of(body));
     Ok(text)
 }

@@ -4,8 +4,10 @@ use std::io::{Read as _, Write as _};
 
 use wasip2::{
     clocks::monotonic_clock,
-    http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam},
+    http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam},
 };
+
+use crate::answer;
 
 /// A message's flag and length come before it.
 const GRPC_PREFIX: usize = 5;
@@ -13,6 +15,25 @@ const GRPC_PREFIX: usize = 5;
 pub fn trailers(out: ResponseOutparam) {
     // HTTP/1.1 carries only what was announced.
     send(out, &[("trailer", "x-after")], &[("x-after", "the body")], &mut |to| to.write_all(b"body\n"));
+}
+
+/// The request's body, and its trailers after it.
+pub fn request_trailers(request: &IncomingRequest, out: ResponseOutparam) {
+    let body = request.consume().expect("the body is taken once");
+    let mut bytes = Vec::new();
+    if body.stream().expect("the stream is taken once").read_to_end(&mut bytes).is_err() {
+        return answer::text(out, 400, "the body broke off\n");
+    }
+    answer::text(out, 200, &format!("{}\n{}", String::from_utf8_lossy(&bytes), trailers_of(body)));
+}
+
+/// What comes after a body that was read to its end: a `name: value` a line.
+pub fn trailers_of(body: IncomingBody) -> String {
+    let trailers = IncomingBody::finish(body);
+    trailers.subscribe().block();
+    let trailers = trailers.get().expect("they are ready").expect("they are taken once");
+    let entries = trailers.ok().flatten().map(|trailers| trailers.entries()).unwrap_or_default();
+    entries.iter().map(|(name, value)| format!("{name}: {}\n", value.escape_ascii())).collect()
 }
 
 /// A unary call. What it got wrong is a status in the trailers, as gRPC has it: the HTTP status is 200 either way.
