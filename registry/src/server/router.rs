@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, body::Body};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::auth::{Action, Authorizer, Decision, token_of};
 use super::error::Failure;
@@ -20,6 +21,9 @@ use crate::store::{self, Registry};
 /// How long the next piece of a body may take. Longer than any pause of a thin link; a client that is gone without a word
 /// is given up.
 const BODY_IDLE: Duration = Duration::from_secs(60);
+
+/// Lists that are made at once: of a hundred thousand tags each takes some ten megabytes for a moment.
+const LISTS_AT_ONCE: usize = 2;
 
 /// The registry's routes, with their full paths (`/v2/…`), to be merged into the router of the API's port.
 pub fn router(registry: Registry, auth: Arc<dyn Authorizer>) -> Router {
@@ -33,7 +37,7 @@ pub fn router_with(registry: Registry, auth: Arc<dyn Authorizer>, body_idle: Dur
         .route("/v2/", any(handle))
         .route("/v2/{*path}", any(handle))
         .route("/.well-known/wasm-pkg/registry.json", any(well_known))
-        .with_state(Server { registry, auth, body_idle })
+        .with_state(Server { registry, auth, body_idle, lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)) })
 }
 
 /// What every endpoint works with.
@@ -42,6 +46,7 @@ pub(super) struct Server {
     registry: Registry,
     auth: Arc<dyn Authorizer>,
     pub(super) body_idle: Duration,
+    lists: Arc<Semaphore>,
 }
 
 /// A request whose path was read and whose right was checked.
@@ -116,6 +121,11 @@ impl Server {
     pub(super) fn decide(&self, headers: &HeaderMap, action: Action, repository: Option<&str>) -> Decision {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         self.auth.authorize(authorization, action, repository)
+    }
+
+    /// Waits for its turn to make a list.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.lists.acquire().await.ok()
     }
 
     pub(super) fn limits(&self) -> &store::Limits {

@@ -1,9 +1,12 @@
 //! Lists: the tags of a repository, and the repositories.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::io;
 use std::path::Path;
 
 use super::error::{Error, found};
+use super::layout::tag_of;
 use super::open::{Inner, Registry};
 
 impl Registry {
@@ -22,12 +25,68 @@ impl Registry {
         }
     }
 
+    /// The first `max` tags behind `last`, and whether more follow. `None`: nothing was ever pushed to the repository.
+    pub fn tags_after(
+        &self,
+        repository: &str,
+        last: Option<&str>,
+        max: usize,
+    ) -> Result<Option<(Vec<String>, bool)>, Error> {
+        let inner = &*self.0;
+        let repository = inner.layout.repository(repository)?;
+        if !inner.disk.exists(repository.all_manifests()) && !inner.disk.exists(repository.all_blobs()) {
+            return Ok(None);
+        }
+        let list = |source| Error::List { what: "the tags", repository: repository.name.clone(), source };
+        let entries = found(inner.disk.read_dir(repository.tags())).map_err(list)?.unwrap_or_default();
+        let last = last.map(|last| CaseLast(last.to_owned()));
+        // The largest on top: it goes when a smaller one comes.
+        let mut first: BinaryHeap<CaseLast> = BinaryHeap::new();
+        let mut more = false;
+        for tag in entries.iter().filter_map(|entry| tag_of(&entry.name)) {
+            if last.as_ref().is_some_and(|last| compare(tag, &last.0).is_le()) {
+                continue;
+            }
+            if first.len() == max {
+                more = true;
+                match first.peek() {
+                    Some(largest) if compare(tag, &largest.0).is_lt() => drop(first.pop()),
+                    _ => continue,
+                }
+            }
+            first.push(CaseLast(tag.to_owned()));
+        }
+        Ok(Some((first.into_sorted_vec().into_iter().map(|tag| tag.0).collect(), more)))
+    }
+
     /// All repositories that a manifest was pushed to, sorted.
     pub fn repositories(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         self.0.repositories(&mut names, &["_manifests"]).map_err(|source| Error::ListRepositories { source })?;
         names.sort();
         Ok(names)
+    }
+}
+
+/// Ordered as the distribution specification asks for: regardless of case, which only tells apart what is else the same.
+#[derive(Debug, PartialEq, Eq)]
+struct CaseLast(String);
+
+fn compare(one: &str, other: &str) -> Ordering {
+    let caseless =
+        one.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(other.bytes().map(|byte| byte.to_ascii_lowercase()));
+    caseless.then_with(|| one.cmp(other))
+}
+
+impl Ord for CaseLast {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for CaseLast {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

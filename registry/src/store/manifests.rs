@@ -16,6 +16,20 @@ use crate::manifest::{Descriptor, MANIFEST_BYTES_MAX, Manifest};
 /// Longer than any link: a media type has at most 255 characters.
 const LINK_BYTES_MAX: u64 = 4096;
 
+/// How much is read for one page of referrers: the list is no longer than what it is made from, but for some names.
+const PAGE_READ_BYTES: usize = 2 << 20;
+
+/// How many referrers a page has at most.
+const PAGE_REFERRERS: usize = 1000;
+
+/// A page of a list of referrers.
+#[derive(Debug)]
+pub struct Referrers {
+    pub referrers: Vec<Descriptor>,
+    /// Where the next page begins; none follows where it is missing.
+    pub next_after: Option<Digest>,
+}
+
 /// What is to be stored.
 #[derive(Debug, Clone)]
 pub struct PutManifest<'a> {
@@ -140,6 +154,26 @@ impl Registry {
 
     /// The manifests that name `subject` as theirs, in the order of their digests.
     pub fn referrers(&self, repository: &str, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.referrers_after(repository, subject, after.as_ref(), |_| true)?;
+            all.extend(page.referrers);
+            match page.next_after {
+                None => return Ok(all),
+                more => after = more,
+            }
+        }
+    }
+
+    /// The same, from behind a digest on, those that are `wanted`, as many as make a page.
+    pub fn referrers_after(
+        &self,
+        repository: &str,
+        subject: &Digest,
+        after: Option<&Digest>,
+        wanted: impl Fn(&Descriptor) -> bool,
+    ) -> Result<Referrers, Error> {
         let inner = &*self.0;
         let repository = inner.layout.repository(repository)?;
         let entries = found(inner.disk.read_dir(repository.referrers(subject))).map_err(|source| Error::List {
@@ -147,16 +181,26 @@ impl Registry {
             repository: repository.name.clone(),
             source,
         })?;
-        let mut referrers = Vec::new();
-        for digest in entries.unwrap_or_default().iter().filter_map(|entry| entry.name.parse::<Digest>().ok()) {
+        let digests = entries.unwrap_or_default().into_iter().filter_map(|entry| entry.name.parse::<Digest>().ok());
+        let mut page = Referrers { referrers: Vec::new(), next_after: None };
+        let mut read = 0;
+        for digest in digests.filter(|digest| after.is_none_or(|after| digest > after)) {
             let Some(stored) = inner.manifest(&repository, &digest)? else { continue };
+            read += stored.bytes.len();
             let Ok(manifest) = Manifest::parse(&stored.bytes) else { continue };
-            let mut descriptor = Descriptor::new(stored.media_type, digest, stored.bytes.len() as u64);
+            let mut descriptor = Descriptor::new(stored.media_type, digest.clone(), stored.bytes.len() as u64);
             descriptor.artifact_type = manifest.artifact_kind().map(str::to_owned);
             descriptor.annotations = manifest.annotations;
-            referrers.push(descriptor);
+            if wanted(&descriptor) {
+                page.referrers.push(descriptor);
+            }
+            // A descriptor is no longer than the manifest that its annotations are from.
+            if read >= PAGE_READ_BYTES || page.referrers.len() >= PAGE_REFERRERS {
+                page.next_after = Some(digest);
+                break;
+            }
         }
-        Ok(referrers)
+        Ok(page)
     }
 }
 

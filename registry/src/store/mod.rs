@@ -35,6 +35,6 @@ pub use blobs::Blob;
 pub use collect::{Collected, Pause};
 pub use error::Error;
 pub use limits::Limits;
-pub use manifests::{PutManifest, StoredManifest};
+pub use manifests::{PutManifest, Referrers, StoredManifest};
 pub use open::Registry;
 pub use uploads::{Coming, UploadId, UploadMark};

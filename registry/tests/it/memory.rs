@@ -70,11 +70,11 @@ async fn pull(server: &Server, layer: &Digest) {
     assert_eq!(path.metadata().unwrap().len(), (PIECE * PIECES) as u64);
 }
 
-fn resident_kib() -> u64 {
+pub(crate) fn resident_kib() -> u64 {
     status("VmRSS:")
 }
 
-fn peak_kib() -> u64 {
+pub(crate) fn peak_kib() -> u64 {
     status("VmHWM:")
 }
 

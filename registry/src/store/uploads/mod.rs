@@ -264,6 +264,10 @@ impl Inner {
             }
             let Some((session, about)) = Session::found(&self.disk, dir.join(name))? else { continue };
             let path = dir.join(&id.0);
+            // What was written has its final name already, and only the session is left.
+            if session.has_records(&self.disk)? && !self.disk.exists(&path) {
+                continue;
+            }
             let upload = Upload {
                 id: id.clone(),
                 path,

@@ -64,6 +64,10 @@ impl Session {
         Ok(serde_json::from_slice(&head).ok().map(|about| (Self { path, next: 0 }, about)))
     }
 
+    pub(super) fn has_records(&self, disk: &Disk) -> io::Result<bool> {
+        Ok(disk.stat(&self.path)?.bytes > HEAD_BYTES as u64)
+    }
+
     /// Notes that everything up to `bytes` was written, and has this digest.
     pub(super) fn record(&mut self, disk: &Disk, bytes: u64, hasher: &Hasher) -> io::Result<()> {
         let digest = hasher.clone().finish();
