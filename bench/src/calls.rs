@@ -57,8 +57,11 @@ struct Way {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let cluster = Cluster::start(&options.subject)?;
     cluster.deploy_hello()?;
-    let allow = format!("allow: {{services: [hello], http: [\"http://{}\"]}}", cluster.gateway);
-    cluster.deploy("probe", &format!("kind: Service\nname: probe\nimage: probe\n{allow}\n"))?;
+    // Loopback is nobody's by default.
+    let own = format!("http://{}", cluster.gateway);
+    let namespace = format!("kind: Namespace\nname: default\nallow: {{services: [\"*\"], http: [\"*\", \"{own}\"]}}\n");
+    let allow = format!("allow: {{services: [hello], http: [\"{own}\"]}}");
+    cluster.deploy("probe", &format!("{namespace}---\nkind: Service\nname: probe\nimage: probe\n{allow}\n"))?;
     first_answer(&cluster)?;
     let way = |key, what, url: &str| Way {
         key,
