@@ -60,7 +60,7 @@ struct Home {
 
 /// What idle slots must keep for it to be worth giving back: an engine takes some milliseconds to make, and the next
 /// request of each service maps its code anew.
-const WORTH_BYTES: usize = 16 << 20;
+const WORTH_BYTES: usize = 4 << 20;
 
 /// The components that this process knows.
 pub(super) struct Codes(Arc<Shared>);
