@@ -61,11 +61,17 @@ impl ImageRef {
         &self.repository
     }
 
-    /// The repository in the cluster's own registry for a workload of `namespace`: one segment is completed.
+    /// The repository in the cluster's own registry for a workload of `namespace`: one segment is completed, and what is
+    /// of another registry is where its copy for this namespace is, `NAMESPACE/mirror/HOST[_PORT]/REPOSITORY`.
     pub fn repository_in(&self, namespace: &str) -> String {
-        match self.registry.is_none() && !self.repository.contains('/') {
-            true => format!("{namespace}/{}", self.repository),
-            false => self.repository.clone(),
+        match &self.registry {
+            Some(registry) => {
+                // A host may be written in upper case, and have a colon; a repository may not.
+                let host = registry.to_ascii_lowercase().replace(':', "_");
+                format!("{namespace}/mirror/{host}/{}", self.repository)
+            }
+            None if self.repository.contains('/') => self.repository.clone(),
+            None => format!("{namespace}/{}", self.repository),
         }
     }
 
@@ -248,6 +254,11 @@ mod tests {
         assert_eq!(parse("ghcr.io/a/b/c:d").repository(), "a/b/c");
         assert_eq!(parse("cart").repository_in("shop"), "shop/cart");
         assert_eq!(parse("ops/cart").repository_in("shop"), "ops/cart");
+        assert_eq!(parse("ghcr.io/a/cart:1").repository_in("shop"), "shop/mirror/ghcr.io/a/cart");
+        for text in ["LOCALHOST:5000/cart", "10.0.0.1:80/a/b"] {
+            let copy = parse(text).repository_in("shop");
+            assert!(is_repository(&copy), "{copy}");
+        }
     }
 
     #[test]

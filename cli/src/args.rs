@@ -46,10 +46,22 @@ pub(crate) struct NamespaceArgs {
 pub(crate) enum Verb {
     /// Run a whole cluster in this process: control plane, registry and node
     Up(UpArgs),
-    /// Push a component or a core wasip1 module to the cluster's registry
+    /// Push a component or a core wasip1 module to the cluster's registry, or to another
     Push(PushArgs),
-    /// Show what a component imports and exports, and what it could reach
+    /// Write an image's component to a file
+    Pull(PullArgs),
+    /// List the images of the cluster's registry
+    Images(ImagesArgs),
+    /// Give an image of the cluster's registry another name
+    Tag(TagArgs),
+    /// Take tags or images out of the cluster's registry
+    Rmi(RmiArgs),
+    /// Show what an image is made of, what its component imports and exports, and what it could reach
     Inspect(InspectArgs),
+    /// Log in to a control plane, or to a registry
+    Login(LoginArgs),
+    /// Forget a login
+    Logout(LogoutArgs),
     /// Make a service that runs an image
     Run(RunArgs),
     /// Create or change objects as manifests say
@@ -124,6 +136,34 @@ pub(crate) struct RegistryArgs {
     /// The largest blob that may be pushed
     #[arg(long, value_name = "SIZE", default_value = "16Gi")]
     pub blob_max: Bytes,
+    /// Another registry that may be copied from without TLS, HOST[:PORT]; may be repeated
+    #[arg(long, value_name = "REGISTRY", env = "SKIFF_PLAIN_HTTP", value_delimiter = ',')]
+    pub plain_http: Vec<String>,
+    /// Where images of another registry are looked for first; may be repeated
+    #[arg(long, value_name = "REGISTRY=HOST[:PORT]", env = "SKIFF_MIRRORS", value_delimiter = ',')]
+    pub mirror: Vec<MirrorOf>,
+}
+
+/// `REGISTRY=HOST[:PORT]`: a registry, and where its images are too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MirrorOf {
+    pub of: String,
+    pub at: String,
+}
+
+impl std::str::FromStr for MirrorOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((of, at)) if !of.is_empty() && !at.is_empty() && !at.contains('/') => {
+                Ok(Self { of: of.to_owned(), at: at.to_owned() })
+            }
+            _ => Err(format!(
+                "{text:?} is not a mirror (hint: write REGISTRY=HOST[:PORT], such as docker.io=mirror.lan)"
+            )),
+        }
+    }
 }
 
 /// TLS on the gateway.
@@ -151,14 +191,111 @@ pub(crate) struct PushArgs {
     /// The .wasm file
     pub file: PathBuf,
     #[command(flatten)]
+    pub plain: PlainHttp,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// Another registry without TLS.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct PlainHttp {
+    /// Talk to another machine's registry without TLS if it has none; one on this machine may always do without
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct PullArgs {
+    /// An image of the cluster's registry, or of another: HOST/NAME[:TAG]
+    pub image: ImageRef,
+    /// The file to write [default: the last part of the image's name, with .wasm]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub plain: PlainHttp,
+    #[command(flatten)]
     pub namespace: NamespaceArgs,
 }
 
 #[derive(Debug, Parser)]
+pub(crate) struct ImagesArgs {
+    /// Only those of this name
+    pub name: Option<ImageRef>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Of every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Print digests in full
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t = ImageFormat::Table)]
+    pub output: ImageFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormat {
+    Table,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct TagArgs {
+    /// NAME[:TAG] or NAME@DIGEST
+    pub source: ImageRef,
+    /// NAME[:TAG]
+    pub target: ImageRef,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RmiArgs {
+    /// NAME[:TAG] takes the tag away, NAME@DIGEST the image with all its tags
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<ImageRef>,
+    /// Also an image that a service runs
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LoginArgs {
+    /// A registry, HOST[:PORT] [default: the control plane of --server, with --token]
+    pub registry: Option<String>,
+    /// Who logs in to a registry
+    #[arg(short, long, requires = "registry")]
+    pub username: Option<String>,
+    /// Read the password, or the control plane's token, from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Also let docker log in to the cluster's registry
+    #[arg(long, conflicts_with = "registry")]
+    pub docker: bool,
+    #[command(flatten)]
+    pub plain: PlainHttp,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LogoutArgs {
+    /// A registry, HOST[:PORT] [default: the control plane]
+    pub registry: Option<String>,
+    /// Also docker's login to the cluster's registry
+    #[arg(long, conflicts_with = "registry")]
+    pub docker: bool,
+}
+
+#[derive(Debug, Parser)]
 pub(crate) struct InspectArgs {
-    /// An image of the cluster's registry, or a file such as ./cart.wasm
+    /// An image of the cluster's registry or of another, or a file such as ./cart.wasm
     #[arg(value_name = "IMAGE|FILE")]
     pub component: String,
+    #[command(flatten)]
+    pub plain: PlainHttp,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = InspectFormat::Table)]
     pub output: InspectFormat,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use serde::{Deserialize, Serialize};
-use skiff_api::ImageRef;
 use skiff_api::client::{Client, ClientOptions};
 use skiff_disk::{Disk, write_atomic};
 
@@ -57,6 +56,14 @@ impl Context {
             .map_err(|error| Failure::io("write the context", &path, error))
     }
 
+    /// Removes the context, and returns what it was.
+    pub(crate) fn forget() -> Result<Option<Self>, Failure> {
+        let Some(context) = Self::read()? else { return Ok(None) };
+        let path = Self::path()?;
+        fs::remove_file(&path).map_err(|error| Failure::io("remove the context", &path, error))?;
+        Ok(Some(context))
+    }
+
     /// The control plane that flags, variables or the context name.
     pub(crate) fn find(args: &ServerArgs) -> Result<Self, Failure> {
         let stored = match (&args.server, &args.token) {
@@ -76,17 +83,9 @@ impl Context {
         Ok(Client::new(ClientOptions { server: self.server.clone(), token: self.token.clone() })?)
     }
 
-    /// The repository in the cluster's own registry; an image of another registry is none of this cluster's.
-    pub(crate) fn own_repository(&self, image: &ImageRef, namespace: &str, verb: &str) -> Result<String, Failure> {
-        if let Some(registry) = image.registry()
-            && !self.server.ends_with(&format!("://{registry}"))
-        {
-            let text = format!(
-                "failed to {verb} {image}: {registry} is not this cluster's registry (hint: write NAME[:TAG], without a registry)"
-            );
-            return Err(Failure::message(Exit::Invalid, text));
-        }
-        Ok(image.without_registry().repository_in(namespace))
+    /// Whether `HOST[:PORT]` is this cluster's registry.
+    pub(crate) fn is_own(&self, registry: &str) -> bool {
+        self.server.ends_with(&format!("://{registry}"))
     }
 
     /// The cluster's registry: it is on the API's port.

@@ -144,9 +144,10 @@ impl From<ManifestError> for Failure {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let exit = match &error {
-            RegistryError::NotFound { .. } => Exit::NotFound,
+            RegistryError::NotFound { .. } | RegistryError::NotFoundForeign { .. } => Exit::NotFound,
             RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } => Exit::Unauthorized,
             RegistryError::Connect { .. }
+            | RegistryError::ConnectForeign { .. }
             | RegistryError::Timeout { .. }
             | RegistryError::Transfer { .. }
             | RegistryError::Unavailable { .. } => Exit::Unreachable,

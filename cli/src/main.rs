@@ -7,9 +7,11 @@
 mod args;
 mod context;
 mod exit;
+mod logins;
 mod manifests;
 #[macro_use]
 mod output;
+mod place;
 mod progress;
 mod verbs;
 

@@ -2,6 +2,7 @@
 //!
 //! - [`manifest`], [`hash`]: the formats and digests that both sides share.
 //! - [`client`] (feature `client`): from a `.wasm` file to an artifact in a registry, and back to a file on a node.
+//! - [`copy`] (both features): an image of another registry, into the embedded one.
 //! - [`server`] (feature `server`): the embedded registry, the distribution specification under `/v2`.
 //! - [`collector`] (feature `server`): when the store's garbage is collected.
 //! - [`store`] (feature `server`): what the embedded registry keeps on disk; also read in-process.
@@ -10,6 +11,8 @@
 pub mod client;
 #[cfg(feature = "server")]
 pub mod collector;
+#[cfg(all(feature = "client", feature = "server"))]
+pub mod copy;
 pub mod hash;
 pub mod manifest;
 #[cfg(feature = "server")]

@@ -236,9 +236,12 @@ impl Cluster {
         let mut command = Command::new(skiff_binary());
         command.args(args).env("SKIFF_CONFIG", self.path("context.json"));
         // The user's own choices must not decide a test. The width is that of a terminal, for usage texts.
-        for name in ["SKIFF_SERVER", "SKIFF_TOKEN", "SKIFF_LOG", "RUST_LOG", "RUST_BACKTRACE"] {
+        for name in ["SKIFF_SERVER", "SKIFF_TOKEN", "SKIFF_LOG", "RUST_LOG", "RUST_BACKTRACE", "REGISTRY_AUTH_FILE"] {
             command.env_remove(name);
         }
+        // Nor the user's logins.
+        command.env_remove("XDG_RUNTIME_DIR").env("XDG_CONFIG_HOME", self.path("config"));
+        command.env("DOCKER_CONFIG", self.path("docker"));
         command.env("COLUMNS", "100").current_dir(self.path("."));
         command
     }

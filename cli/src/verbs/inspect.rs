@@ -1,4 +1,4 @@
-//! `skiff inspect`: what a component imports and exports, and what stands between that and the world.
+//! `skiff inspect`: what an image is made of, what a component imports and exports, and what stands between that and the world.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ use skiff_registry::client::{COMPONENT_BYTES_MAX, World};
 
 use crate::Outcome;
 use crate::args::{InspectArgs, InspectFormat, ServerArgs};
-use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{format, table};
+use crate::place::Place;
 use crate::progress::Progress;
 
 /// A component that was found.
@@ -24,13 +24,24 @@ struct Found {
     digest: Digest,
     component_bytes: usize,
     adapted: bool,
+    image: Option<OfImage>,
     world: World,
+}
+
+/// What only an image has.
+struct OfImage {
+    /// The type of the component's layer.
+    layer: String,
+    /// Its path in it, where that is a file system.
+    path: Option<String>,
+    manifest_type: String,
+    manifest: Value,
 }
 
 pub(super) async fn run(server: &ServerArgs, args: InspectArgs) -> Outcome {
     let found = match is_file(&args.component) {
         true => of_file(Path::new(&args.component))?,
-        false => of_image(&Context::find(server)?, &args).await?,
+        false => of_image(server, &args).await?,
     };
     match args.output {
         InspectFormat::Table => crate::output::line::print(&text(&found)),
@@ -51,29 +62,33 @@ fn of_file(path: &Path) -> Result<Found, Failure> {
     packed(name, Artifact::from_wasm(&path.display().to_string(), bytes))
 }
 
-async fn of_image(context: &Context, args: &InspectArgs) -> Result<Found, Failure> {
+async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Failure> {
     let image: ImageRef = args.component.parse().map_err(|error| {
         Failure::message(Exit::Invalid, format!("failed to inspect {error}; a file is written ./FILE.wasm"))
     })?;
-    let repository = context.own_repository(&image, args.namespace.namespace.as_str(), "inspect")?;
-    let registry = context.registry()?;
-    let digest = match image.digest() {
-        Some(digest) => digest.clone(),
-        None => registry.resolve(&repository, image.tag_or_latest()).await?,
-    };
+    let place = Place::find(server, &image, &args.namespace.namespace, args.plain.plain_http).await?;
+    let digest = place.digest().await?;
+    let (repository, registry) = (&place.repository, &place.client);
+    let manifest = registry.pull_manifest(repository, &digest.to_string()).await?;
     let folder = tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), error))?;
     let path = folder.path().join("component.wasm");
     let progress = Progress::new(&format!("pulling {repository}@{digest}"), None);
     let disk = Disk::real();
-    registry
-        .pull_component(&repository, &digest, (&disk, &path), COMPONENT_BYTES_MAX, |done, all| progress.set(done, all))
+    let pulled = registry
+        .pull_component(repository, &digest, (&disk, &path), COMPONENT_BYTES_MAX, |done, all| progress.set(done, all))
         .await?;
     drop(progress);
     let bytes = super::push::read(&path)?;
-    let name = format!("{repository}:{}", image.tag_or_latest());
-    let mut found = packed(name, Artifact::from_wasm(&format!("{repository}@{digest}"), bytes))?;
-    // That of the manifest that is there, which another tool may have written.
+    let mut found = packed(place.name(), Artifact::from_wasm(&format!("{repository}@{digest}"), bytes))?;
+    // Those of what is there, which another tool may have written.
     found.digest = digest;
+    found.adapted = pulled.form.adapted;
+    found.image = Some(OfImage {
+        layer: pulled.form.media_type,
+        path: pulled.form.path,
+        manifest_type: manifest.media_type,
+        manifest: serde_json::from_slice(&manifest.bytes).unwrap_or_default(),
+    });
     Ok(found)
 }
 
@@ -84,6 +99,7 @@ fn packed(name: String, artifact: Result<Artifact, skiff_registry::client::Inval
         digest: artifact.digest().clone(),
         component_bytes: artifact.component().len(),
         adapted: artifact.is_adapted(),
+        image: None,
         world: artifact.world().clone(),
     })
 }
@@ -111,13 +127,18 @@ fn summary(world: &World) -> String {
 
 fn text(found: &Found) -> String {
     let kind = if found.adapted { "core module, adapted to a component" } else { "component" };
-    let head = [
+    let mut head = vec![
         ("Name", found.name.clone()),
         ("Digest", found.digest.to_string()),
         ("Kind", format!("{kind}, {} bytes", found.component_bytes)),
-        ("Verdict", summary(&found.world)),
     ];
-    let mut text: String = head.iter().map(|(label, value)| format!("{:<9}{value}\n", format!("{label}:"))).collect();
+    if let Some(OfImage { layer, path, manifest_type, .. }) = &found.image {
+        let of = path.as_ref().map(|path| format!("{path} in ")).unwrap_or_default();
+        head.push(("Layer", format!("{of}{layer}")));
+        head.push(("Manifest", manifest_type.clone()));
+    }
+    head.push(("Verdict", summary(&found.world)));
+    let mut text: String = head.iter().map(|(label, value)| format!("{:<10}{value}\n", format!("{label}:"))).collect();
     let imports = found.world.imports.iter().map(|import| {
         let (access, reach) = verdict(import);
         vec![import.clone(), access.to_owned(), reach]
@@ -144,6 +165,10 @@ fn value(found: &Found) -> Value {
         "digest": found.digest,
         "bytes": found.component_bytes,
         "adapted": found.adapted,
+        "layer": found.image.as_ref().map(|image| &image.layer),
+        "path": found.image.as_ref().and_then(|image| image.path.as_ref()),
+        "mediaType": found.image.as_ref().map(|image| &image.manifest_type),
+        "manifest": found.image.as_ref().map(|image| &image.manifest),
         "verdict": summary(&found.world),
         "imports": imports,
         "exports": found.world.exports,

@@ -6,13 +6,18 @@ mod delete;
 mod describe;
 mod diff;
 mod get;
+mod images;
 mod inspect;
+mod login;
 mod logs;
 mod nodes;
+mod pull;
 mod push;
+mod rmi;
 mod run;
 mod scale;
 mod small;
+mod tag;
 mod up;
 mod wait;
 mod why;
@@ -41,13 +46,20 @@ pub(crate) fn run(args: Args) -> Outcome {
         if let Verb::Version = args.verb {
             return small::version(&server).await;
         }
-        // A file needs no control plane.
-        if let Verb::Inspect(inspect) = args.verb {
-            return inspect::run(&server, inspect).await;
-        }
+        // A file needs no control plane, and neither does another registry.
+        let verb = match args.verb {
+            Verb::Inspect(inspect) => return inspect::run(&server, inspect).await,
+            Verb::Push(push) => return push::run(&server, push).await,
+            Verb::Pull(pull) => return pull::run(&server, pull).await,
+            Verb::Login(login) => return login::login(&server, login).await,
+            Verb::Logout(logout) => return login::logout(&server, logout).await,
+            verb => verb,
+        };
         let context = Context::find(&server)?;
-        match args.verb {
-            Verb::Push(push) => push::run(&context, push).await,
+        match verb {
+            Verb::Images(images) => images::run(&context, images).await,
+            Verb::Tag(tag) => tag::run(&context, tag).await,
+            Verb::Rmi(rmi) => rmi::run(&context, rmi).await,
             Verb::Run(run) => run::run(&context, run).await,
             Verb::Apply(apply) => apply::run(&context, apply).await,
             Verb::Diff(diff) => diff::run(&context, diff).await,
@@ -68,7 +80,11 @@ pub(crate) fn run(args: Args) -> Outcome {
             | Verb::Token(_)
             | Verb::CompileComponent(_)
             | Verb::Version
-            | Verb::Inspect(_) => Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane")),
+            | Verb::Inspect(_)
+            | Verb::Push(_)
+            | Verb::Pull(_)
+            | Verb::Login(_)
+            | Verb::Logout(_) => Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane")),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! `skiff push`: a component into the cluster's registry.
+//! `skiff push`: a component into the cluster's registry, or another.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,12 +9,12 @@ use skiff_registry::Artifact;
 use skiff_registry::client::{COMPONENT_BYTES_MAX, InvalidWasm};
 
 use crate::Outcome;
-use crate::args::PushArgs;
-use crate::context::Context;
+use crate::args::{PushArgs, ServerArgs};
 use crate::exit::{Exit, Failure};
+use crate::place::Place;
 use crate::progress::Progress;
 
-pub(super) async fn run(context: &Context, args: PushArgs) -> Outcome {
+pub(super) async fn run(server: &ServerArgs, args: PushArgs) -> Outcome {
     let image = &args.image;
     if image.digest().is_some() {
         let text = format!("failed to push {image}: the digest follows from the file (hint: write NAME[:TAG])");
@@ -23,16 +23,17 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Outcome {
     let bytes = read(&args.file)?;
     let artifact = Artifact::from_wasm(&args.file.display().to_string(), bytes)
         .map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let repository = context.own_repository(image, args.namespace.namespace.as_str(), "push")?;
-    let tag = image.tag_or_latest();
+    let place = Place::find(server, image, &args.namespace.namespace, args.plain.plain_http).await?;
+    let (name, tag) = (place.name(), image.tag_or_latest());
     let size = artifact.component().len() as u64;
-    let progress = Progress::new(&format!("pushing {repository}:{tag}"), Some(size));
-    let digest = context.registry()?.push(&repository, tag, &artifact, |done, all| progress.set(done, all)).await?;
+    let progress = Progress::new(&format!("pushing {name}"), Some(size));
+    let told = |done, all| progress.set(done, all);
+    let digest = place.client.push(&place.repository, tag, &artifact, told).await?;
     drop(progress);
     if artifact.is_adapted() {
         eprintln!("adapted the core module {} to a component", args.file.display());
     }
-    println!("{repository}:{tag} {digest}");
+    println!("{name} {digest}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use skiff_disk::Disk;
 
 use super::error::OpenError;
 use super::proof::{self, Proofs, Terms};
+use super::whole;
 use crate::plan::CodeStage;
 
 /// Of files that no desired replica names: some dozens of components, or a few of the largest.
@@ -30,6 +31,8 @@ struct Inner {
     /// Since which collection nobody names a digest.
     unnamed: Mutex<Unnamed>,
     proofs: Proofs,
+    /// Pulls under way: whoever wants the same waits for it.
+    flights: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +51,7 @@ impl Artifacts {
             compiled: data.join("compiled").join(key),
             unnamed: Mutex::default(),
             proofs: Proofs::default(),
+            flights: Mutex::default(),
         };
         let failed = |dir: &Path, source| OpenError { dir: dir.to_owned(), source };
         for dir in ALGORITHMS.map(|algorithm| inner.artifacts.join(algorithm)).iter().chain([&inner.compiled]) {
@@ -66,7 +70,7 @@ impl Artifacts {
             let stage = match kind {
                 Kind::Wasm => CodeStage::Pulled,
                 Kind::Code => CodeStage::Compiled,
-                Kind::Proof(_) => return Ok(()),
+                Kind::Sum | Kind::Proof(_) => return Ok(()),
             };
             let known = stages.entry(digest).or_insert(stage);
             if matches!(kind, Kind::Code) {
@@ -125,6 +129,14 @@ impl Artifacts {
         self.collect_beyond(named, UNNAMED_BYTES_MAX)
     }
 
+    /// The turn to pull an image.
+    pub(super) fn flight(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.0.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds any more.
+        flights.retain(|_, flight| Arc::strong_count(flight) > 1);
+        Arc::clone(flights.entry(digest.clone()).or_default())
+    }
+
     pub(super) fn disk(&self) -> &Disk {
         &self.0.disk
     }
@@ -172,6 +184,8 @@ enum Folder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Wasm,
+    /// What a component is.
+    Sum,
     Code,
     Proof(Terms),
 }
@@ -206,16 +220,17 @@ impl Inner {
             let entries = self.disk.read_dir(&dir)?;
             let parsed =
                 || entries.iter().filter(|entry| !entry.is_dir).map(|entry| (entry, parse(&entry.name, folder)));
-            let code: BTreeSet<Digest> = parsed()
-                .filter_map(|(_, file)| file.filter(|(_, kind)| *kind == Kind::Code))
+            let whole: BTreeSet<Digest> = parsed()
+                .filter_map(|(_, file)| file.filter(|(_, kind)| [Kind::Code, Kind::Wasm].contains(kind)))
                 .map(|(digest, _)| digest)
                 .collect();
             for (entry, file) in parsed() {
                 match file {
-                    Some((digest, Kind::Proof(terms))) if code.contains(&digest) => self.proofs.found(digest, terms),
+                    Some((digest, Kind::Proof(terms))) if whole.contains(&digest) => self.proofs.found(digest, terms),
+                    Some((digest, Kind::Sum)) if whole.contains(&digest) => {}
                     Some((_, Kind::Wasm | Kind::Code)) => {}
-                    // Also a proof without what it proves.
-                    None | Some((_, Kind::Proof(_))) => self.disk.remove_file(dir.join(&entry.name))?,
+                    // Also what is about something that is not there.
+                    None | Some((_, Kind::Sum | Kind::Proof(_))) => self.disk.remove_file(dir.join(&entry.name))?,
                 }
             }
         }
@@ -226,7 +241,10 @@ impl Inner {
 /// The two algorithms' digests differ in length, so the folder of compiled code needs none for each.
 fn parse(name: &str, folder: Folder) -> Option<(Digest, Kind)> {
     let (hex, kind) = match folder {
-        Folder::Artifacts => (name.strip_suffix(".wasm")?, Kind::Wasm),
+        Folder::Artifacts => match name.strip_suffix(whole::SUFFIX) {
+            Some(hex) => (hex, Kind::Sum),
+            None => (name.strip_suffix(".wasm")?, Kind::Wasm),
+        },
         Folder::Compiled => match name.strip_suffix(".cwasm") {
             Some(hex) => (hex, Kind::Code),
             None => proof::parse(name).map(|(hex, terms)| (hex, Kind::Proof(terms)))?,

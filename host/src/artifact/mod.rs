@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! artifacts/sha256/HEX.wasm        HEX is the digest of the image's manifest
+//! artifacts/sha256/HEX.sum         the component's own digest (see [`whole`])
 //! compiled/KEY/HEX.cwasm           KEY is what compiled code depends on besides the component
 //! compiled/KEY/HEX.TERMS.proven    an instance of it has started here, on these terms (see [`proof`])
 //! ```
@@ -16,6 +17,7 @@ mod cache;
 mod error;
 mod proof;
 mod pull;
+mod whole;
 
 pub use cache::{Artifacts, UNNAMED_BYTES_MAX};
 pub use error::{OpenError, PullError};

@@ -17,21 +17,28 @@ pub struct Pulled {
 }
 
 impl Artifacts {
-    /// Pulls the component of an image. When this returns, it is durable under its name. One pull of a digest at a time.
+    /// Pulls the component of an image. When this returns, it is durable under its name. Whoever wants the same image
+    /// meanwhile waits, and gets what came.
     pub async fn pull(&self, client: &Client, repository: &str, digest: &Digest) -> Result<Pulled, PullError> {
         let started = tokio::time::Instant::now();
         let image = format!("{repository}@{digest}");
-        let path = self.wasm(digest);
+        let (path, flight) = (self.wasm(digest), self.flight(digest));
+        let waited = flight.try_lock().is_err();
+        let _turn = flight.lock().await;
+        if waited && let Ok(stat) = self.disk().stat(&path) {
+            return Ok(Pulled { bytes: stat.bytes, took: started.elapsed() });
+        }
         let temporary = path.with_extension("wasm.tmp");
         let pulled = client
             .pull_component(repository, digest, (self.disk(), &temporary), COMPONENT_BYTES_MAX, |_, _| {})
             .await
             .map_err(|source| PullError::Registry { image: image.clone(), source })?;
-        let disk = self.disk().clone();
+        let (artifacts, of) = (self.clone(), digest.clone());
         let to = path.clone();
         let renamed = tokio::task::spawn_blocking(move || {
-            disk.rename(&temporary, &to)?;
-            to.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))
+            artifacts.write_sum(&of, &pulled.digest)?;
+            artifacts.disk().rename(&temporary, &to)?;
+            to.parent().map_or(Ok(()), |dir| artifacts.disk().sync_dir(dir))
         });
         let renamed = renamed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         renamed.map_err(|source| PullError::Store { image, path, source })?;
@@ -76,6 +83,23 @@ mod tests {
         let artifact = Artifact::from_wasm("empty.wasm", wasm.clone()).unwrap();
         let digest = client.push("default/empty", "1", &artifact, |_, _| {}).await.unwrap();
         Pushed { client, digest, wasm, _dir: dir }
+    }
+
+    #[tokio::test]
+    async fn who_wants_the_same_waits_for_it() {
+        let pushed = pushed().await;
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(Disk::real(), dir.path(), "key").unwrap();
+        let pull = || artifacts.pull(&pushed.client, "default/empty", &pushed.digest);
+        let first = pull();
+        let gone = async {
+            // While the first is under way nobody asks the registry again: it would not find this repository.
+            artifacts.pull(&pushed.client, "default/none", &pushed.digest).await
+        };
+        let (first, second) = tokio::join!(first, gone);
+        assert_eq!((first.unwrap().bytes, second.unwrap().bytes), (8, 8));
+        assert!(artifacts.is_whole(&pushed.digest, |_| {}));
+        assert!(artifacts.pull(&pushed.client, "default/none", &pushed.digest).await.is_err(), "alone it asks");
     }
 
     async fn pull(sim: &SimDisk, pushed: &Pushed) -> bool {

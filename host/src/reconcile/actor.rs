@@ -242,6 +242,7 @@ impl Reconciler {
             if !starts && let Some(settled) = self.settled.take() {
                 // Whoever waited for it has stopped waiting.
                 let _ = settled.send(());
+                self.verify();
             }
         }
         let save_at = self.unsaved.any().then(|| now.saturating_add(SAVE_AGAIN).ok());
@@ -305,7 +306,7 @@ impl Reconciler {
                 tracing::error!(?action, %error, "an operation did not end as it should");
                 match action {
                     Some(action) => self.broken(action),
-                    // Only collecting is nobody's action.
+                    // Only collecting and verifying are nobody's action.
                     None => self.collecting = false,
                 }
             }
@@ -372,6 +373,18 @@ impl Reconciler {
         named.extend(busy.map(|(digest, _)| digest.clone()));
         self.collecting = true;
         self.operations.spawn(self.tools.clone().collect(named));
+    }
+
+    /// Once after each start, when all is said and done.
+    fn verify(&mut self) {
+        let compiled = self.observed.code.iter().filter(|(_, code)| code.stage == CodeStage::Compiled);
+        let repository = |digest: &Digest| {
+            let replica = self.users.of(digest).next()?;
+            let image = &self.desired.items.get(replica)?.template.image;
+            Some(image.repository_in(replica.namespace.as_str()))
+        };
+        let compiled = compiled.map(|(digest, _)| (digest.clone(), repository(digest))).collect();
+        self.operations.spawn(self.tools.clone().verify(compiled));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

@@ -1,6 +1,6 @@
 //! The operations that a plan asks for, each from its beginning to its outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,10 @@ use crate::sandbox::{LoadError, PrepareError, Runner, RunnerOptions, Sandbox};
 /// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
 const PULLS_MAX: usize = 4;
 
+/// The first pause before a damaged component is pulled again, and the longest. Nothing waits for it: its code is there.
+const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
 /// What operations work with.
 pub(crate) struct Tools {
     artifacts: Artifacts,
@@ -47,11 +51,22 @@ pub(crate) struct Tools {
 pub(crate) enum Outcome {
     Pulled(Digest, Result<Pulled, PullError>),
     Compiled(Digest, Result<Duration, CompileError>),
+    /// The component on disk was not what was pulled, and is gone; its code has not been made.
+    Damaged(Digest),
+    /// All components were read again.
+    Verified(Vec<Repaired>),
     Started(ReplicaKey, Result<Arc<Target>, StartError>),
     Stopped(ReplicaKey),
     /// Compiled code that could not be loaded is gone; how far the rest of it is.
     Discarded(Digest, CodeStage),
     Collected(Vec<Digest>),
+}
+
+/// A component that was not what was pulled, though its code was made before.
+pub(crate) struct Repaired {
+    pub(crate) digest: Digest,
+    /// What came of pulling it again, if somebody needs it.
+    pub(crate) pulled: Option<Result<Pulled, PullError>>,
 }
 
 /// Why a replica did not start.
@@ -103,9 +118,62 @@ impl Tools {
 
     pub(crate) async fn compile(self: Arc<Self>, digest: Digest) -> Outcome {
         let started = Instant::now();
+        if !self.is_whole(&digest, |_| {}).await {
+            return Outcome::Damaged(digest);
+        }
         let (wasm, code) = (self.artifacts.wasm(&digest), self.artifacts.code(&digest));
         let compiled = self.compiler.compile(&wasm, &code).await;
         Outcome::Compiled(digest, compiled.map(|()| started.elapsed()))
+    }
+
+    /// Whether a component is what was pulled; one that is not is removed.
+    async fn is_whole(&self, digest: &Digest, pause: impl Fn(Duration) + Send + 'static) -> bool {
+        let (artifacts, of) = (self.artifacts.clone(), digest.clone());
+        let checked = spawn_blocking(move || {
+            let is_whole = artifacts.is_whole(&of, pause);
+            if !is_whole {
+                artifacts.discard_wasm(&of);
+            }
+            is_whole
+        });
+        // One that could not be looked at is believed.
+        checked.await.unwrap_or(true)
+    }
+
+    /// Reads components again whose code was made in an earlier run, and pulls what is damaged from where it is used.
+    /// Without it the node would serve, until its compiled code is of no use to a newer version of it.
+    pub(crate) async fn verify(self: Arc<Self>, compiled: BTreeMap<Digest, Option<String>>) -> Outcome {
+        let mut repaired = Vec::new();
+        for (digest, repository) in compiled {
+            // As long again as a part took to read, so that a small disk is there for others half of the time.
+            if self.is_whole(&digest, std::thread::sleep).await {
+                continue;
+            }
+            tracing::warn!(%digest, "a component on disk is damaged");
+            let pulled = match repository {
+                Some(repository) => {
+                    let _slot = self.pulls.acquire().await.ok();
+                    Some(self.pull_patiently(&repository, &digest).await)
+                }
+                None => None,
+            };
+            repaired.push(Repaired { digest, pulled });
+        }
+        Outcome::Verified(repaired)
+    }
+
+    /// A node that has just started may not have its network yet.
+    async fn pull_patiently(&self, repository: &str, digest: &Digest) -> Result<Pulled, PullError> {
+        let mut pause = REPAIR_PAUSE;
+        loop {
+            match self.artifacts.pull(&self.client, repository, digest).await {
+                Err(PullError::Registry { source, .. }) if !source.is_not_found() && pause <= REPAIR_PAUSE_MAX => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                pulled => return pulled,
+            }
+        }
     }
 
     pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {

@@ -9,7 +9,7 @@ use skiff_api::id::ReplicaKey;
 use skiff_api::resource::EventType;
 
 use super::actor::Reconciler;
-use super::operation::{Outcome, StartError, chain};
+use super::operation::{Outcome, Repaired, StartError, chain};
 use crate::plan::{Action, CodeStage, Failure, Retry, RunningStage};
 
 impl Reconciler {
@@ -37,6 +37,12 @@ impl Reconciler {
                 };
                 self.code_failed(&digest, CodeStage::Pulled, "CompileFailed", chain(&error), retry);
             }
+            Outcome::Damaged(digest) => {
+                self.reached(&digest, CodeStage::Missing);
+                let message = format!("{} was damaged on disk; it is pulled again", name(&digest));
+                self.tell(&digest, EventType::Warning, "ArtifactDamaged", &message);
+            }
+            Outcome::Verified(repaired) => repaired.into_iter().for_each(|repaired| self.repaired(repaired)),
             Outcome::Started(replica, Ok(target)) => {
                 self.dirty.replica(replica.clone());
                 let Some(running) = self.observed.running.get_mut(&replica) else { return };
@@ -74,6 +80,22 @@ impl Reconciler {
                     self.dirty.replicas(self.users.of(&digest).cloned());
                 }
             }
+        }
+    }
+
+    /// Running replicas go on with their compiled code; a person is told why there is traffic, or what is missing.
+    fn repaired(&mut self, Repaired { digest, pulled }: Repaired) {
+        let (event_type, message) = match pulled {
+            // It goes with its code, or is pulled when somebody needs it.
+            None => return,
+            Some(Ok(_)) => (EventType::Normal, format!("{} was damaged on disk and was pulled again", name(&digest))),
+            Some(Err(error)) => {
+                (EventType::Warning, format!("{} was damaged on disk: {}", name(&digest), chain(&error)))
+            }
+        };
+        let users: Vec<ReplicaKey> = self.users.of(&digest).cloned().collect();
+        if let Some(replica) = users.into_iter().next() {
+            self.outbox.event(replica, event_type, "ArtifactDamaged", message);
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use skiff_api::Digest;
 
-use super::component::{self, Component, InvalidWasm, World};
+use super::component::{Component, InvalidWasm, World};
 use crate::hash::sha256;
 use crate::manifest::{Descriptor, Manifest, media};
 
@@ -48,7 +48,7 @@ impl Artifact {
     /// Packs the content of a `.wasm` file: a component, or a core wasip1 module, which is adapted to one. `file` names
     /// it in errors. The config says that it was created at 1970-01-01T00:00:00Z.
     pub fn from_wasm(file: &str, bytes: impl Into<Bytes>) -> Result<Self, InvalidWasm> {
-        component::check(file, bytes.into()).map(|component| Self::pack(component, Timestamp::UNIX_EPOCH))
+        Component::read(file, bytes).map(|component| Self::pack(component, Timestamp::UNIX_EPOCH))
     }
 
     /// The same artifact with another time in its config, to the second.

@@ -14,6 +14,10 @@ use wasmparser::{Parser, Payload, TypeRef, Validator};
 /// Python one 40 MB. Twenty times as much is a mistake (a debug build of something huge, a wrong file).
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
+/// The largest core module that is adapted. It is held in memory several times meanwhile, on a node as well; a Python
+/// interpreter has 30 MB.
+const CORE_BYTES_MAX: usize = 128 << 20;
+
 /// The names in a component's world. A service has some dozens of them; this much text is a mistake or an attack.
 const WORLD_BYTES_MAX: usize = 1 << 20;
 
@@ -23,10 +27,18 @@ pub const NESTING_MAX: usize = 100;
 
 /// A checked component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Component {
-    pub(super) bytes: Bytes,
-    pub(super) world: World,
-    pub(super) adapted: bool,
+pub struct Component {
+    pub bytes: Bytes,
+    pub world: World,
+    /// Whether it was a core module.
+    pub adapted: bool,
+}
+
+impl Component {
+    /// Checks the whole content of the file or image `name`, and adapts it if it is a core module.
+    pub fn read(name: &str, bytes: impl Into<Bytes>) -> Result<Self, InvalidWasm> {
+        check(name, bytes.into())
+    }
 }
 
 /// What a component needs and gives: interfaces as `PACKAGE/INTERFACE@VERSION`, in the order of the file.
@@ -34,16 +46,6 @@ pub(super) struct Component {
 pub struct World {
     pub imports: Vec<String>,
     pub exports: Vec<String>,
-}
-
-impl World {
-    /// Reads the world of the component `file`, whose content is `bytes`. Nothing else of it is checked.
-    pub fn read(file: &str, bytes: &[u8]) -> Result<Self, InvalidWasm> {
-        if Parser::is_core_wasm(bytes) {
-            return Err(InvalidWasm::Core { file: file.to_owned() });
-        }
-        world(file, bytes)
-    }
 }
 
 /// Why a file cannot be pushed as a component.
@@ -67,10 +69,12 @@ pub enum InvalidWasm {
         "{file} is a core module that imports {imports}, which wasip1 does not have (hint: build for wasm32-wasip2 or wasm32-wasip1)"
     )]
     ForeignImports { file: String, imports: String },
-    #[error("{file} is a core module, not a component (hint: push it with `skiff push`, which adapts it)")]
-    Core { file: String },
     #[error("{file} has components or modules in one another more than {NESTING_MAX} deep (hint: what generated it?)")]
     Nested { file: String },
+    #[error(
+        "{file} is a core module of {bytes} bytes, and can be adapted up to {CORE_BYTES_MAX} (hint: build it with --release, or for wasm32-wasip2)"
+    )]
+    LargeCore { file: String, bytes: usize },
     #[error("{file} has imports and exports with {WORLD_BYTES_MAX} bytes of names or more (hint: what generated it?)")]
     World { file: String },
     #[error("{file} is a core module that exports neither _start nor a WIT world (hint: build for wasm32-wasip2)")]
@@ -79,8 +83,7 @@ pub enum InvalidWasm {
     Adapt { file: String, why: String },
 }
 
-/// Checks the file named `file`, whose content is `bytes`, and adapts it if it is a core module.
-pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> {
+fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> {
     let file = || file.to_owned();
     if bytes.is_empty() {
         return Err(InvalidWasm::Empty { file: file() });
@@ -97,6 +100,9 @@ pub(super) fn check(file: &str, bytes: Bytes) -> Result<Component, InvalidWasm> 
         return Ok(Component { bytes, world, adapted: false });
     }
     if Parser::is_core_wasm(&bytes) {
+        if bytes.len() > CORE_BYTES_MAX {
+            return Err(InvalidWasm::LargeCore { file: file(), bytes: bytes.len() });
+        }
         validate(&file(), &bytes)?;
         let bytes = adapt(&file(), &bytes)?;
         let world = world(&file(), &bytes)?;

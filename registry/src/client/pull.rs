@@ -1,29 +1,20 @@
-//! Pulling: manifests into memory, components into a file, everything checked against its digest as it arrives.
+//! Pulling a component: from whatever the image holds to a file with a component.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use skiff_api::Digest;
-use skiff_api::digest::Algorithm;
-use skiff_disk::{Disk, File, Mode};
+use skiff_disk::{Disk, Mode};
 
+use super::blob::Wanted;
+use super::component::Component;
 use super::error::Error;
-use super::remote::{Client, Inner};
+use super::files::{FileReader, FileSink};
+use super::remote::Client;
+use super::search::{CONFIG_BYTES_MAX, Look, Search, SearchError, Sink as _};
+use super::select::{INDEX_DEPTH_MAX, Selection, Unfit, select};
 use crate::hash;
-use crate::manifest::{Descriptor, Manifest, media};
-
-/// How much is gathered before it is written: each write is a trip to a blocking thread.
-const WRITE_BYTES: usize = 512 << 10;
-
-/// A manifest as it came, byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PulledManifest {
-    pub digest: Digest,
-    pub media_type: String,
-    pub bytes: Bytes,
-}
+use crate::manifest::{Descriptor, Manifest};
 
 /// A component that was written to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,49 +22,27 @@ pub struct PulledComponent {
     /// The digest of the component's own bytes.
     pub digest: Digest,
     pub bytes: u64,
+    /// How the image had it.
+    pub form: Form,
 }
 
-/// A component to be pulled.
-struct Wanted<'a> {
-    image: &'a str,
-    repository: &'a str,
-    layer: &'a Descriptor,
-    disk: &'a Disk,
-    path: &'a Path,
+/// How an image has its component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    /// The type of its layer.
+    pub media_type: String,
+    /// Its path, where the layer is a file system.
+    pub path: Option<String>,
+    /// Whether it is a core module, which was adapted.
+    pub adapted: bool,
 }
 
 impl Client {
-    /// The digest that a tag stands for now.
-    pub async fn resolve(&self, repository: &str, tag: &str) -> Result<Digest, Error> {
-        let inner = &*self.0;
-        let image = format!("{repository}:{tag}");
-        let (reference, auth) = (inner.reference(repository, tag).await, inner.auth());
-        let ask =
-            || async { inner.oci.fetch_manifest_digest(&reference, &auth).await.map_err(|e| inner.failed(&image, e)) };
-        let digest = inner.retried(ask).await?;
-        digest.parse().map_err(|_| inner.protocol(&image, format!("its digest is {digest:?}")))
-    }
-
-    /// A manifest by tag or digest. By digest it is checked.
-    pub async fn pull_manifest(&self, repository: &str, reference: &str) -> Result<PulledManifest, Error> {
-        let inner = &*self.0;
-        let expected: Option<Digest> = reference.parse().ok();
-        let image = match &expected {
-            Some(digest) => format!("{repository}@{digest}"),
-            None => format!("{repository}:{reference}"),
-        };
-        let (media_type, bytes) = inner.retried(|| inner.fetch(&image, repository, reference)).await?;
-        let algorithm = expected.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
-        let digest = hash::digest(algorithm, &bytes);
-        match expected.filter(|expected| *expected != digest) {
-            Some(expected) => Err(Error::DigestMismatch { image, expected, actual: digest }),
-            None => Ok(PulledManifest { digest, media_type, bytes }),
-        }
-    }
-
     /// Writes the component of the manifest `digest` to the new file `path` and syncs its data; the caller syncs the
-    /// directory once the file has its final name. Larger ones than `bytes_max` are refused before a byte is pulled.
-    /// `progress` is told the bytes done and the bytes in all. On an error the file is removed.
+    /// directory once the file has its final name. A layer that is a component is kept byte for byte; from others it is
+    /// unpacked, and a core module is adapted, by way of a second file beside the first. Layers and components larger
+    /// than `bytes_max` are refused, a layer before a byte of it is pulled. `progress` is told the bytes done and the
+    /// bytes in all of each layer. On an error the files are removed.
     pub async fn pull_component(
         &self,
         repository: &str,
@@ -83,199 +52,165 @@ impl Client {
         progress: impl FnMut(u64, u64),
     ) -> Result<PulledComponent, Error> {
         let image = format!("{repository}@{digest}");
-        let layer = self.component_layer(&image, repository, digest).await?;
-        if layer.size > bytes_max {
-            return Err(Error::TooLarge { image, what: "the component", bytes: layer.size, bytes_max });
-        }
-        let wanted = Wanted { image: &image, repository, layer: &layer, disk, path };
-        let pulled = self.0.pull_blob(&wanted, progress).await;
+        let pull = Pull { client: self, image: &image, repository, disk, path, bytes_max };
+        let pulled = pull.run(digest, progress).await;
         if pulled.is_err() {
-            let (disk, path) = (disk.clone(), path.to_path_buf());
-            drop(tokio::task::spawn_blocking(move || disk.remove_file(path)).await);
+            let (disk, paths) = (disk.clone(), [path.to_path_buf(), beside(path)]);
+            drop(tokio::task::spawn_blocking(move || paths.map(|path| disk.remove_file(path))).await);
         }
-        pulled?;
-        Ok(PulledComponent { bytes: layer.size, digest: layer.digest })
+        pulled
     }
 
-    /// The layer with the component, through an index if there is one.
-    async fn component_layer(&self, image: &str, repository: &str, digest: &Digest) -> Result<Descriptor, Error> {
-        let parse = |manifest: &PulledManifest| {
-            Manifest::parse(&manifest.bytes).map_err(|source| Error::Manifest { image: image.to_owned(), source })
-        };
-        let mut manifest = parse(&self.pull_manifest(repository, &digest.to_string()).await?)?;
-        if manifest.manifests.is_some() {
-            let child = wasm_child(&manifest).map_err(|found| Error::NoComponent { image: image.to_owned(), found })?;
-            manifest = parse(&self.pull_manifest(repository, &child.digest.to_string()).await?)?;
-        }
-        wasm_layer(manifest).map_err(|found| Error::NoComponent { image: image.to_owned(), found })
-    }
-}
-
-impl Inner {
-    async fn pull_blob(&self, wanted: &Wanted<'_>, mut progress: impl FnMut(u64, u64)) -> Result<(), Error> {
-        let (image, size) = (wanted.image, wanted.layer.size);
-        let digest = wanted.layer.digest.to_string();
-        let reference = self.reference(wanted.repository, &digest).await;
-        let ask = || async {
-            self.oci.pull_blob_stream(&reference, digest.as_str()).await.map_err(|e| self.failed(image, e))
-        };
-        // It ends with an error if the bytes have another digest.
-        let mut stream = self.retried(ask).await?;
-        let mut sink = Sink::create(wanted).await?;
-        progress(0, size);
-        let mut gathered = Vec::new();
-        let mismatch = |actual| Error::SizeMismatch { image: image.to_owned(), expected: size, actual };
-        while let Some(chunk) = stream.next().await {
-            let has = sink.bytes + gathered.len() as u64;
-            let chunk = chunk.map_err(|e| match self.interrupted(image, e) {
-                // What is too short has the wrong digest, too: it broke off, nobody changed it.
-                Error::DigestMismatch { .. } if has != size => mismatch(has),
-                error => error,
-            })?;
-            if has + chunk.len() as u64 > size {
-                return Err(mismatch(has + chunk.len() as u64));
-            }
-            gathered.extend_from_slice(&chunk);
-            if gathered.len() >= WRITE_BYTES {
-                sink = sink.write(wanted, std::mem::take(&mut gathered)).await?;
-                progress(sink.bytes, size);
+    /// Where the component is, through an index if there is one.
+    pub(super) async fn selected(
+        &self,
+        image: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<(Option<Descriptor>, Vec<Descriptor>), Error> {
+        let unfit = |unfit| Error::NoComponent { image: image.to_owned(), unfit };
+        let mut next = digest.clone();
+        for _ in 0..=INDEX_DEPTH_MAX {
+            let pulled = self.pull_manifest(repository, &next.to_string()).await?;
+            let manifest =
+                Manifest::parse(&pulled.bytes).map_err(|source| Error::Manifest { image: image.to_owned(), source })?;
+            match select(&manifest, &pulled.media_type).map_err(unfit)? {
+                Selection::Layers { config, layers } => return Ok((config, layers)),
+                Selection::Child(child) => next = child.digest,
             }
         }
-        sink = sink.write(wanted, gathered).await?;
-        progress(sink.bytes, size);
-        match sink.bytes == size {
-            true => sink.sync(wanted).await,
-            false => Err(mismatch(sink.bytes)),
+        Err(unfit(Unfit::endless()))
+    }
+}
+
+/// A component on its way to a file.
+struct Pull<'a> {
+    client: &'a Client,
+    image: &'a str,
+    repository: &'a str,
+    disk: &'a Disk,
+    path: &'a Path,
+    bytes_max: u64,
+}
+
+impl Pull<'_> {
+    async fn run(&self, digest: &Digest, mut progress: impl FnMut(u64, u64)) -> Result<PulledComponent, Error> {
+        let (config, layers) = self.client.selected(self.image, self.repository, digest).await?;
+        let mut search = match &config {
+            Some(config) => {
+                Search::with_config(self.bytes_max, &self.config(config).await?).map_err(|e| self.unfit(e))?
+            }
+            None => Search::new(self.bytes_max),
+        };
+        let mut media_type = String::new();
+        for layer in layers.iter().rev() {
+            if layer.size > self.bytes_max {
+                let (image, what) = (self.image.to_owned(), "a layer");
+                return Err(Error::TooLarge { image, what, bytes: layer.size, bytes_max: self.bytes_max });
+            }
+            self.client.0.pull_blob(self.wanted(layer), &mut progress).await?;
+            media_type.clone_from(&layer.media_type);
+            if self.is_component().await? {
+                let form = Form { media_type, path: None, adapted: false };
+                return Ok(PulledComponent { digest: layer.digest.clone(), bytes: layer.size, form });
+            }
+            let look;
+            (search, look) = self.look(search).await?;
+            match look {
+                Look::Enough => break,
+                Look::Below => {}
+            }
+        }
+        let path = search.end().map_err(|e| self.unfit(e))?;
+        let (digest, bytes, adapted) = self.finish().await?;
+        Ok(PulledComponent { digest, bytes, form: Form { media_type, path, adapted } })
+    }
+
+    async fn config(&self, config: &Descriptor) -> Result<Vec<u8>, Error> {
+        if config.size > CONFIG_BYTES_MAX {
+            let (image, what) = (self.image.to_owned(), "the config");
+            return Err(Error::TooLarge { image, what, bytes: config.size, bytes_max: CONFIG_BYTES_MAX });
+        }
+        // By way of the file that the layers will replace.
+        self.client.0.pull_blob(self.wanted(config), |_, _| {}).await?;
+        let (disk, path) = (self.disk.clone(), self.path.to_path_buf());
+        self.blocking(move || disk.read(path, CONFIG_BYTES_MAX)).await
+    }
+
+    /// Whether the file is a component as it is.
+    async fn is_component(&self) -> Result<bool, Error> {
+        let (disk, path) = (self.disk.clone(), self.path.to_path_buf());
+        let read = move || {
+            let mut start = [0; 8];
+            let count = disk.open(path, Mode::Read)?.read_at(&mut start, 0)?;
+            Ok(start[..count] == *b"\0asm\x0d\0\x01\0")
+        };
+        self.blocking(read).await
+    }
+
+    /// Looks through the file, which is a layer; what is found goes beside it.
+    async fn look(&self, mut search: Search) -> Result<(Search, Look), Error> {
+        let (disk, path) = (self.disk.clone(), self.path.to_path_buf());
+        let looked = self.blocking(move || {
+            let file = disk.open(beside(&path), Mode::Create)?;
+            let bytes = file.bytes()?;
+            let look = search.look(FileReader::new(disk.open(&path, Mode::Read)?), &mut FileSink { file, bytes });
+            Ok((search, look))
+        });
+        match looked.await? {
+            (search, Ok(look)) => Ok((search, look)),
+            (_, Err(SearchError::Unfit(unfit))) => Err(self.unfit(unfit)),
+            (_, Err(SearchError::Io(source))) => Err(self.write_failed(source)),
         }
     }
-}
 
-/// The file that a component goes to. What blocks runs elsewhere, so the sink goes there and comes back.
-struct Sink {
-    file: Arc<File>,
-    bytes: u64,
-}
-
-impl Sink {
-    async fn create(wanted: &Wanted<'_>) -> Result<Self, Error> {
-        let (disk, path) = (wanted.disk.clone(), wanted.path.to_path_buf());
-        let create = move || {
-            let file = disk.open(path, Mode::Create)?;
-            // It may be what an earlier attempt left behind.
-            file.set_bytes(0)?;
-            Ok(file)
-        };
-        let file = Arc::new(wanted.blocking(create).await?);
-        Ok(Self { file, bytes: 0 })
+    /// Makes what was found the file: a component, by now. Says its digest, its size and whether it was adapted.
+    async fn finish(&self) -> Result<(Digest, u64, bool), Error> {
+        let (disk, path, image) = (self.disk.clone(), self.path.to_path_buf(), self.image.to_owned());
+        let bytes_max = self.bytes_max;
+        let made = self.blocking(move || {
+            let from = beside(&path);
+            let bytes = disk.read(&from, bytes_max)?;
+            let component = match Component::read(&image, bytes) {
+                Ok(component) => component,
+                Err(invalid) => return Ok(Err(invalid)),
+            };
+            let mut file = FileSink { file: disk.open(&from, Mode::Write)?, bytes: 0 };
+            if component.adapted {
+                file.restart()?;
+                file.write(&component.bytes)?;
+            }
+            file.file.sync()?;
+            disk.rename(&from, &path)?;
+            Ok(Ok((hash::sha256(&component.bytes), component.bytes.len() as u64, component.adapted)))
+        });
+        Ok(made.await??)
     }
 
-    async fn write(mut self, wanted: &Wanted<'_>, data: Vec<u8>) -> Result<Self, Error> {
-        wanted
-            .blocking(move || {
-                self.file.write_at(&data, self.bytes)?;
-                self.bytes += data.len() as u64;
-                Ok(self)
-            })
-            .await
+    fn wanted<'a>(&'a self, layer: &'a Descriptor) -> Wanted<'a> {
+        Wanted { image: self.image, repository: self.repository, blob: layer, disk: self.disk, path: self.path }
     }
 
-    async fn sync(self, wanted: &Wanted<'_>) -> Result<(), Error> {
-        wanted.blocking(move || self.file.sync()).await
+    fn unfit(&self, unfit: Unfit) -> Error {
+        Error::NoComponent { image: self.image.to_owned(), unfit }
     }
-}
 
-impl Wanted<'_> {
+    fn write_failed(&self, source: io::Error) -> Error {
+        Error::Write { image: self.image.to_owned(), path: self.path.to_path_buf(), source }
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
-        act: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let done = tokio::task::spawn_blocking(act).await.map_err(std::io::Error::other);
-        done.flatten().map_err(|source| Error::Write {
-            image: self.image.to_owned(),
-            path: self.path.to_path_buf(),
-            source,
-        })
+        let done = tokio::task::spawn_blocking(act).await.map_err(io::Error::other);
+        done.flatten().map_err(|source| self.write_failed(source))
     }
 }
 
-/// The entry of an index that is for WebAssembly: the newest system interface first.
-fn wasm_child(index: &Manifest) -> Result<&Descriptor, String> {
-    let rank = |entry: &&Descriptor| {
-        let platform = entry.platform.as_ref().filter(|platform| platform.architecture == "wasm")?;
-        ["wasip2", "wasip1", "wasi"].iter().position(|os| *os == platform.os)
-    };
-    let best =
-        index.children().filter_map(|entry| rank(&entry).map(|rank| (rank, entry))).min_by_key(|(rank, _)| *rank);
-    best.map(|(_, entry)| entry).ok_or_else(|| {
-        let platforms: Vec<String> = index
-            .children()
-            .map(|entry| match &entry.platform {
-                Some(platform) => format!("{}/{}", platform.os, platform.architecture),
-                None => "an entry without a platform".to_owned(),
-            })
-            .collect();
-        format!("it is an index for {}", listed(&platforms))
-    })
-}
-
-/// The one layer that is a component as it is.
-fn wasm_layer(manifest: Manifest) -> Result<Descriptor, String> {
-    let layers = manifest.layers.unwrap_or_default();
-    let is_wasm = |layer: &&Descriptor| media::WASM_LAYERS.contains(&layer.media_type.as_str());
-    let wasm: Vec<&Descriptor> = layers.iter().filter(is_wasm).collect();
-    match wasm.as_slice() {
-        [one] => Ok((*one).clone()),
-        [] => {
-            let types: Vec<String> = layers.iter().map(|layer| layer.media_type.clone()).collect();
-            Err(format!("its layers are {}", listed(&types)))
-        }
-        several => Err(format!("{} of its layers are WebAssembly, not one", several.len())),
-    }
-}
-
-/// A few items for a message, quoted from a stranger's manifest.
-fn listed(items: &[String]) -> String {
-    if items.is_empty() {
-        return "none".to_owned();
-    }
-    let few: Vec<String> = items.iter().take(5).map(|item| item.chars().take(80).collect()).collect();
-    match items.len().checked_sub(5).filter(|more| *more > 0) {
-        Some(more) => format!("{} and {more} more", few.join(", ")),
-        None => few.join(", "),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hash::sha256;
-    use crate::manifest::Platform;
-
-    fn layers(types: &[&str]) -> Manifest {
-        let layers = types.iter().map(|kind| Descriptor::new(*kind, sha256(kind.as_bytes()), 1)).collect();
-        Manifest { layers: Some(layers), ..Manifest::default() }
-    }
-
-    #[test]
-    fn finds_the_component_whoever_pushed_it() {
-        for kind in media::WASM_LAYERS {
-            assert_eq!(wasm_layer(layers(&["text/plain", kind])).unwrap().media_type, kind);
-        }
-        assert_eq!(wasm_layer(layers(&["a/b", "c/d"])).unwrap_err(), "its layers are a/b, c/d");
-        assert_eq!(wasm_layer(layers(&[])).unwrap_err(), "its layers are none");
-        assert!(wasm_layer(layers(&["application/wasm", "application/wasm"])).unwrap_err().contains("2 of its layers"));
-    }
-
-    #[test]
-    fn picks_the_newest_system_interface() {
-        let entry = |os: &str, architecture: &str| Descriptor {
-            platform: Some(Platform { architecture: architecture.into(), os: os.into() }),
-            ..Descriptor::new(media::OCI_MANIFEST, sha256(os.as_bytes()), 1)
-        };
-        let index = |entries| Manifest { manifests: Some(entries), ..Manifest::default() };
-        let found = index(vec![entry("linux", "amd64"), entry("wasip1", "wasm"), entry("wasip2", "wasm")]);
-        assert_eq!(wasm_child(&found).unwrap().digest, sha256(b"wasip2"));
-        let none = index(vec![entry("linux", "amd64")]);
-        assert_eq!(wasm_child(&none).unwrap_err(), "it is an index for linux/amd64");
-    }
+/// Where the component goes while its layer is at `path`.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".unpacked");
+    name.into()
 }

@@ -6,6 +6,8 @@ mod auth;
 mod collect;
 mod conformance;
 mod crash;
+mod foreign;
+mod forms;
 mod hostile;
 mod manifests;
 mod memory;

@@ -90,7 +90,7 @@ enum Trouble {
 }
 
 #[tokio::test]
-async fn starts_again_where_an_upload_broke_off() {
+async fn goes_on_where_an_upload_broke_off() {
     for trouble in [Trouble::AnswerLost, Trouble::Broken, Trouble::Forgotten] {
         let server = Server::start().await;
         let proxy = Proxy { target: server.endpoint.clone(), trouble, patches: AtomicU32::new(0), http: http() };
@@ -100,8 +100,9 @@ async fn starts_again_where_an_upload_broke_off() {
         let mut told = Vec::new();
         let digest = client(&endpoint).push("shop/cart", "1", &artifact, |done, _| told.push(done)).await.unwrap();
         assert_eq!(&pull(&client(&server.endpoint), &digest, 1 << 30).await.unwrap(), artifact.component());
-        // The chunk in trouble, the three of the component, the one of the config.
-        assert_eq!(proxy.patches.load(SeqCst), 5, "{trouble:?}");
+        // The three of the component, the one of the config, and that in trouble again, if the registry did not get it.
+        let expected = if matches!(trouble, Trouble::Forgotten) { 5 } else { 4 };
+        assert_eq!(proxy.patches.load(SeqCst), expected, "{trouble:?}");
         assert!(told.is_sorted() && told.contains(&(8 << 20)), "{told:?}");
     }
 }
@@ -169,11 +170,12 @@ async fn tells_what_is_not_there() {
 #[tokio::test]
 async fn tells_what_holds_no_component() {
     let server = Server::start().await;
-    let config = server.blob("shop/cart", b"{}").await;
+    let config = server.blob("shop/cart", b"x").await;
     let manifest = manifest_of(&config, &[&config], "");
     server.manifest("shop/cart", "1", &manifest).await;
-    let error = pull(&client(&server.endpoint), &sha256(&manifest), 1).await.unwrap_err();
-    assert!(error.to_string().contains("its layers are text/plain"), "{error}");
+    let error = pull(&client(&server.endpoint), &sha256(&manifest), 1).await.unwrap_err().to_string();
+    assert!(error.contains("its layer is neither WebAssembly nor a tar: it starts with \"x\""), "{error}");
+    assert!(!error.contains("skiff push NAME"), "whoever pulls it need not have pushed it: {error}");
 }
 
 #[tokio::test]
@@ -239,7 +241,7 @@ async fn tells_what_is_wrong_with_the_registry() {
     let error = client(&busy).pull_manifest("shop/cart", "1").await.unwrap_err();
     assert!(error.to_string().contains("429 slow down"), "{error}");
 
-    for endpoint in ["", "a b", "https://a", "a:1/path", "http://"] {
+    for endpoint in ["", "a b", "ftp://a", "a:1/path", "http://"] {
         assert!(matches!(Client::new(ClientOptions::new(endpoint)), Err(Error::Endpoint { .. })), "{endpoint}");
     }
 }

@@ -1,7 +1,8 @@
 //! Images: from what a person wrote to a digest that is there and can run.
 //!
 //! A tag is resolved when an object is written, and the digest is stored with it: whatever happens to the tag, a service
-//! runs what was applied. A reference that is pinned already is only looked up.
+//! runs what was applied. A reference that is pinned already is only looked up. What is in another registry is copied into
+//! the cluster's, so that nodes need neither that one's logins nor its uptime; the object keeps the name that was written.
 
 use async_trait::async_trait;
 use skiff_api::resource::{Service, ServiceSpec};
@@ -26,6 +27,10 @@ pub struct Artifact {
 pub trait Images: Send + Sync + 'static {
     /// What `repository` has under a tag or a digest; `None` if it has nothing there.
     async fn find(&self, repository: &str, reference: &str) -> std::result::Result<Option<Artifact>, Problem>;
+
+    /// Copies an image of another registry to `repository` and returns the digest of what is there then. What is there
+    /// already is not pulled again. A problem says what is wrong with the other registry, or the image.
+    async fn copy(&self, image: &ImageRef, repository: &str) -> std::result::Result<Digest, Problem>;
 
     /// Whether `HOST[:PORT]` is an address of the cluster's own registry.
     fn is_own(&self, registry: &str) -> bool;
@@ -55,16 +60,30 @@ pub(super) async fn pin(
         return Ok(None);
     }
     let repository = written.repository_in(namespace);
-    let reference = written.digest().map_or_else(|| written.tag_or_latest().to_owned(), Digest::to_string);
-    let Some(artifact) = images.find(&repository, &reference).await? else {
+    let object = || format!("service/{namespace}/{}", service.metadata.name);
+    let found = match (written.registry(), written.digest()) {
+        (_, Some(digest)) => images.find(&repository, &digest.to_string()).await?,
+        (None, None) => images.find(&repository, written.tag_or_latest()).await?,
+        // What its tag stands for, only its own registry knows.
+        (Some(_), None) => None,
+    };
+    let found = match (found, written.registry()) {
+        (None, Some(_)) => {
+            let digest = images.copy(&written, &repository).await.map_err(|problem| problem.object(object()))?;
+            images.find(&repository, &digest.to_string()).await?
+        }
+        (found, _) => found,
+    };
+    let Some(artifact) = found else {
+        let reference = written.digest().map_or_else(|| written.tag_or_latest().to_owned(), Digest::to_string);
         let detail = format!("image {written} is not in the registry: {repository} has no {reference}");
         let name = written.without_digest();
-        let hint = match written.digest() {
-            Some(_) => format!("write a tag, or push what has this digest: skiff push {name} FILE.wasm"),
-            None => format!("skiff push {name} FILE.wasm"),
+        let hint = match (written.registry(), written.digest()) {
+            (Some(_), _) => "apply it again: its copy was taken away meanwhile".to_owned(),
+            (None, Some(_)) => format!("write a tag, or push what has this digest: skiff push {name} FILE.wasm"),
+            (None, None) => format!("skiff push {name} FILE.wasm"),
         };
-        let object = format!("service/{namespace}/{}", service.metadata.name);
-        return Err(Problem::new(Code::ImageNotFound, detail).object(object).hint(hint).into());
+        return Err(Problem::new(Code::ImageNotFound, detail).object(object()).hint(hint).into());
     };
     fits(&written, &artifact)?;
     let moved = live.and_then(|live| moved(&live.image, &written, &artifact.digest));
@@ -90,15 +109,19 @@ fn fits(written: &ImageRef, artifact: &Artifact) -> Result<()> {
     Ok(())
 }
 
-/// The reference in the cluster's own registry.
+/// The reference without the address of the cluster's own registry.
 fn own(images: &dyn Images, image: &ImageRef) -> Result<ImageRef> {
-    match image.registry() {
-        None => Ok(image.clone()),
-        Some(registry) if images.is_own(registry) => Ok(image.without_registry()),
-        Some(registry) => {
-            let own = image.without_registry().without_digest();
-            let hint = format!("pull the component from {registry} and push it here: skiff push {own} FILE.wasm");
-            Err(invalid(format!("image {image} is in another registry, {registry}")).hint(hint).into())
+    let Some(registry) = image.registry().filter(|registry| images.is_own(registry)) else { return Ok(image.clone()) };
+    let own = image.without_registry();
+    match own.registry() {
+        None => Ok(own),
+        // Without the address its first part would be taken for one.
+        Some(_) => {
+            let detail = format!(
+                "image {image} is in the cluster's own registry {registry} under a name that looks like another's"
+            );
+            let hint = "push it under a name whose first part has no dot".to_owned();
+            Err(invalid(detail).hint(hint).into())
         }
     }
 }

@@ -126,17 +126,11 @@ async fn an_image_that_cannot_run_is_refused() {
             })
         )
     );
-    assert_eq!(
-        refusal("ghcr.io/acme/cart:1").await,
-        (
-            400,
-            json!({
-                "title": "invalid", "status": 400, "code": "invalid",
-                "detail": "image ghcr.io/acme/cart:1 is in another registry, ghcr.io",
-                "hint": "pull the component from ghcr.io and push it here: skiff push acme/cart:1 FILE.wasm",
-            })
-        )
-    );
+    let (status, problem) = refusal("ghcr.io/acme/cart:1").await;
+    assert_eq!((status, &problem["object"]), (404, &json!("service/default/cart")), "{problem}");
+    let (status, problem) = refusal(&format!("{OWN_REGISTRY}/a.b/cart:1")).await;
+    assert_eq!(status, 400);
+    assert!(problem["detail"].as_str().unwrap().contains("a name that looks like another's"), "{problem}");
     server.images.push("default/task", "1", 7, &["wasi:cli/run@0.2.10"]);
     let (status, problem) = refusal("task:1").await;
     assert_eq!(status, 400);
@@ -153,6 +147,22 @@ async fn an_image_that_cannot_run_is_refused() {
     assert!(problem["hint"].as_str().unwrap().contains("skiff inspect counter:1"), "{problem}");
     let services = server.get("/v1/services").await;
     assert_eq!(services["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_image_of_another_registry_is_copied_and_keeps_its_name() {
+    let server = memory().await;
+    let handler: &[&str] = &["wasi:http/incoming-handler@0.2.10"];
+    server.images.push("ghcr.io/acme/cart", "1", 6, handler);
+    let apply = async |image: &str| server.applied(with(service("cart"), json!({"image": image}))).await;
+    let answer = apply("ghcr.io/acme/cart:1").await;
+    let pinned = format!("ghcr.io/acme/cart:1@{}", digest(6));
+    assert_eq!(answer["object"]["spec"]["image"], pinned);
+    // Pinned, it is found in its copy, whatever the other registry has.
+    server.images.push("ghcr.io/acme/cart", "1", 7, handler);
+    assert_eq!(apply(&pinned).await["action"], "unchanged");
+    let answer = apply("ghcr.io/acme/cart:1").await;
+    assert_eq!(answer["moved"]["to"], digest(7).to_string());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use skiff_api::wire::{LogLine, LogQuery};
-use skiff_api::{Digest, NodeName, Problem};
+use skiff_api::{Digest, ImageRef, NodeName, Problem};
 use skiff_disk::sim::SimDisk;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
 use skiff_scheduler::controllers::Oracle;
@@ -153,6 +153,19 @@ impl FakeImages {
 impl Images for FakeImages {
     async fn find(&self, repository: &str, reference: &str) -> Result<Option<Artifact>, Problem> {
         Ok(self.0.lock().unwrap().get(&(repository.to_owned(), reference.to_owned())).cloned())
+    }
+
+    /// Other registries have what was pushed with them in its name.
+    async fn copy(&self, image: &ImageRef, repository: &str) -> Result<Digest, Problem> {
+        let mut pushed = self.0.lock().unwrap();
+        let foreign = format!("{}/{}", image.registry().unwrap(), image.repository());
+        let reference = image.digest().map_or_else(|| image.tag_or_latest().to_owned(), Digest::to_string);
+        let Some(artifact) = pushed.get(&(foreign, reference)).cloned() else {
+            return Err(Problem::new(skiff_api::Code::ImageNotFound, format!("{image} is not there")));
+        };
+        let digest = artifact.digest.clone();
+        pushed.insert((repository.to_owned(), digest.to_string()), artifact);
+        Ok(digest)
     }
 
     fn is_own(&self, registry: &str) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skiff_api::resource::{Liveness, Metadata, NodeSpec, Phase, Replica, ReplicaSpec, Service, ServiceSpec};
-use skiff_api::{Digest, Name, Problem, ServiceKey};
+use skiff_api::{Digest, ImageRef, Name, Problem, ServiceKey};
 use skiff_scheduler::api::{Artifact, Images, Token};
 use skiff_scheduler::objects::{Change, Events, Objects};
 use skiff_scheduler::plan::liveness::LivenessOptions;
@@ -28,6 +28,10 @@ struct NoImages;
 impl Images for NoImages {
     async fn find(&self, _repository: &str, _reference: &str) -> Result<Option<Artifact>, Problem> {
         Ok(None)
+    }
+
+    async fn copy(&self, image: &ImageRef, _repository: &str) -> Result<Digest, Problem> {
+        Err(Problem::new(skiff_api::Code::ImageNotFound, format!("{image} is not there")))
     }
 
     fn is_own(&self, _registry: &str) -> bool {
@@ -177,7 +181,7 @@ pub(crate) fn key(name: &str) -> ServiceKey {
 }
 
 /// An image whose digest tells it from others.
-pub(crate) fn image(n: u32) -> skiff_api::ImageRef {
+pub(crate) fn image(n: u32) -> ImageRef {
     let digest: Digest = format!("sha256:{n:064x}").parse().unwrap();
     format!("hello:1@{digest}").parse().unwrap()
 }

@@ -1,16 +1,22 @@
 //! What the control plane asks its own registry, in the same process.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use skiff_api::{Code, Digest, Problem};
+use skiff_api::{Code, Digest, ImageRef, Problem};
+use skiff_disk::File;
 use skiff_registry::Registry;
-use skiff_registry::client::{COMPONENT_BYTES_MAX, World};
-use skiff_registry::manifest::{Descriptor, Manifest, media};
+use skiff_registry::client::{
+    COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Component, FileReader, INDEX_DEPTH_MAX, Look, Search, SearchError,
+    Selection, Unfit, World, select,
+};
+use skiff_registry::manifest::{Descriptor, Manifest};
+use skiff_registry::store::StoredManifest;
 use skiff_scheduler::api::{Artifact, Images};
 use tokio::task::spawn_blocking;
+
+use super::mirror::Mirror;
 
 /// Components whose world is remembered: an apply of what was applied before reads no component again. Each takes some
 /// kilobytes.
@@ -24,15 +30,13 @@ pub(super) struct OwnRegistry {
     pub(super) registry: Registry,
     /// `HOST:PORT`.
     pub(super) address: String,
+    mirror: Mirror,
     worlds: Arc<Worlds>,
 }
 
-/// The worlds of components by their layer's digest.
-type Worlds = Mutex<HashMap<Digest, World>>;
-
 impl OwnRegistry {
-    pub(super) fn new(registry: Registry, address: String) -> Self {
-        Self { registry, address, worlds: Arc::default() }
+    pub(super) fn new(registry: Registry, address: String, mirror: Mirror) -> Self {
+        Self { registry, address, mirror, worlds: Arc::default() }
     }
 }
 
@@ -45,6 +49,10 @@ impl Images for OwnRegistry {
             spawn_blocking(move || Finder { registry: &registry, repository: &repository }.find(&reference, &worlds));
         let found = found.await;
         found.unwrap_or_else(|error| Err(Problem::new(Code::Internal, format!("failed to read the registry: {error}"))))
+    }
+
+    async fn copy(&self, image: &ImageRef, repository: &str) -> Result<Digest, Problem> {
+        self.mirror.copy(image, repository).await
     }
 
     fn is_own(&self, registry: &str) -> bool {
@@ -65,49 +73,108 @@ impl Finder<'_> {
             Err(_) => self.registry.resolve(self.repository, reference).map_err(|error| self.failed(&error))?,
         };
         let Some(digest) = digest else { return Ok(None) };
-        let stored = self.registry.manifest(self.repository, &digest).map_err(|error| self.failed(&error))?;
-        let Some(stored) = stored else { return Ok(None) };
-        let manifest =
-            Manifest::parse(&stored.bytes).map_err(|error| self.no_component(&digest, &error.to_string()))?;
-        let layers = manifest.layers.as_deref().unwrap_or_default();
-        let Some(layer) = layers.iter().find(|layer| media::WASM_LAYERS.contains(&layer.media_type.as_str())) else {
-            let found: Vec<_> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
-            return Err(self.no_component(&digest, &format!("its layers are [{}]", found.join(", "))));
-        };
-        let world = self.world(&digest, layer, worlds)?;
-        Ok(world.map(|World { imports, exports }| Artifact { digest, imports, exports }))
+        let Some(image) = self.manifest(&digest, &digest)? else { return Ok(None) };
+        if let Some(World { imports, exports }) = worlds.of(&digest) {
+            return Ok(Some(Artifact { digest, imports, exports }));
+        }
+        let one_at_a_time = worlds.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let component = self.component(&digest, image);
+        drop(one_at_a_time);
+        Ok(component?.map(|component| {
+            let World { imports, exports } = component.world.clone();
+            worlds.remember(&digest, component.world);
+            Artifact { digest, imports, exports }
+        }))
     }
 
-    /// What the component itself says: a manifest's config repeats it, but whoever pushed it may have written anything.
-    fn world(&self, manifest: &Digest, layer: &Descriptor, worlds: &Worlds) -> Result<Option<World>, Problem> {
-        let known = worlds.lock().unwrap_or_else(PoisonError::into_inner).get(&layer.digest).cloned();
-        if known.is_some() {
-            return Ok(known);
-        }
-        let blob = self.registry.blob(self.repository, &layer.digest).map_err(|error| self.failed(&error))?;
-        let Some(blob) = blob else { return Ok(None) };
-        let bytes = blob.file.read_all(COMPONENT_BYTES_MAX).map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => self.no_component(manifest, &format!("its layer is too large: {error}")),
-            _ => self.failed(&error),
-        })?;
-        let world = World::read(&format!("{}@{manifest}", self.repository), &bytes)
-            .map_err(|error| self.no_component(manifest, &error.to_string()))?;
-        if world.imports.len() + world.exports.len() <= WORLD_NAMES_MAX {
-            let mut worlds = worlds.lock().unwrap_or_else(PoisonError::into_inner);
-            if worlds.len() >= WORLDS_MAX {
-                worlds.clear();
+    /// The component in an image, checked whole: what a node would refuse is refused here. Also what it imports is read
+    /// from itself: a manifest's config repeats it, but whoever pushed it may have written anything.
+    fn component(&self, image: &Digest, mut stored: Stored) -> Result<Option<Component>, Problem> {
+        let name = format!("{}@{image}", self.repository);
+        let unfit = |unfit: Unfit| self.no_component(image, &unfit.found, unfit.hint);
+        let mut depth = 0;
+        let (config, layers) = loop {
+            let Stored { manifest, media_type } = stored;
+            match select(&manifest, &media_type).map_err(unfit)? {
+                Selection::Layers { config, layers } => break (config, layers),
+                Selection::Child(_) if depth == INDEX_DEPTH_MAX => return Err(unfit(Unfit::endless())),
+                Selection::Child(child) => match self.manifest(image, &child.digest)? {
+                    Some(found) => stored = found,
+                    None => return Ok(None),
+                },
             }
-            worlds.insert(layer.digest.clone(), world.clone());
+            depth += 1;
+        };
+        let mut search = Search::new(COMPONENT_BYTES_MAX);
+        if let Some(config) = config {
+            let Some(file) = self.blob(&config)? else { return Ok(None) };
+            let config = file.read_all(CONFIG_BYTES_MAX).map_err(|error| self.failed(&error))?;
+            search = Search::with_config(COMPONENT_BYTES_MAX, &config).map_err(unfit)?;
         }
-        Ok(Some(world))
+        let mut found = Vec::new();
+        for layer in layers.iter().rev() {
+            let Some(file) = self.blob(layer)? else { return Ok(None) };
+            match search.look(FileReader::new(file), &mut found) {
+                Ok(Look::Enough) => break,
+                Ok(Look::Below) => {}
+                Err(SearchError::Unfit(error)) => return Err(unfit(error)),
+                Err(SearchError::Io(error)) => return Err(self.failed(&error)),
+            }
+        }
+        search.end().map_err(unfit)?;
+        Component::read(&name, found).map(Some).map_err(|error| Problem::new(Code::Invalid, format!("image {error}")))
+    }
+
+    fn manifest(&self, image: &Digest, digest: &Digest) -> Result<Option<Stored>, Problem> {
+        let stored = self.registry.manifest(self.repository, digest).map_err(|error| self.failed(&error))?;
+        let Some(StoredManifest { media_type, bytes, .. }) = stored else { return Ok(None) };
+        let manifest = Manifest::parse(&bytes).map_err(|error| {
+            self.no_component(image, &format!("its manifest cannot be read: {error}"), "push it again")
+        })?;
+        Ok(Some(Stored { manifest, media_type }))
+    }
+
+    fn blob(&self, layer: &Descriptor) -> Result<Option<File>, Problem> {
+        let blob = self.registry.blob(self.repository, &layer.digest).map_err(|error| self.failed(&error))?;
+        Ok(blob.map(|blob| blob.file))
     }
 
     fn failed(&self, error: &dyn std::fmt::Display) -> Problem {
         Problem::new(Code::Internal, format!("failed to read {} in the registry: {error}", self.repository))
     }
 
-    fn no_component(&self, digest: &Digest, why: &str) -> Problem {
-        Problem::new(Code::Invalid, format!("image {}@{digest} holds no component: {why}", self.repository))
-            .hint("push the .wasm file with `skiff push NAME FILE.wasm`")
+    fn no_component(&self, image: &Digest, found: &str, hint: &str) -> Problem {
+        Problem::new(Code::Invalid, format!("image {}@{image} holds no component: {found}", self.repository)).hint(hint)
+    }
+}
+
+/// A manifest that is there.
+struct Stored {
+    manifest: Manifest,
+    media_type: String,
+}
+
+/// The worlds of components that were read, by their image's digest.
+#[derive(Default)]
+struct Worlds {
+    known: Mutex<HashMap<Digest, World>>,
+    /// A component is held in memory while it is checked.
+    reading: Mutex<()>,
+}
+
+impl Worlds {
+    fn of(&self, image: &Digest) -> Option<World> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(image).cloned()
+    }
+
+    fn remember(&self, image: &Digest, world: World) {
+        if world.imports.len() + world.exports.len() > WORLD_NAMES_MAX {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= WORLDS_MAX {
+            known.clear();
+        }
+        known.insert(image.clone(), world);
     }
 }

@@ -7,6 +7,7 @@
 //!     /token      the admin token
 //!     /store.redb objects and events
 //!     /registry   blobs, manifests, tags
+//!     /copies     images of other registries on their way here
 //!     /node       artifacts, compiled code, desired set, logs
 //! ```
 //! The process starts from the bottom up and stops from the top down: the gateway drains first, while the rest still
@@ -16,6 +17,7 @@ mod api;
 mod data;
 mod garbage;
 mod images;
+mod mirror;
 mod rights;
 mod serve;
 

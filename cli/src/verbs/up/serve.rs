@@ -31,6 +31,7 @@ use crate::verbs::up::api;
 use crate::verbs::up::data::Data;
 use crate::verbs::up::garbage;
 use crate::verbs::up::images::OwnRegistry;
+use crate::verbs::up::mirror::{Mirror, MirrorOptions};
 use crate::verbs::up::rights::RegistryRights;
 
 /// How long a link that ended waits before the next one, so that a fault does not spin.
@@ -48,7 +49,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     };
     let data = Data::open(&folder, &disk)?;
     let token = data.token(&disk)?;
-    let RegistryArgs { registry_tokens, anonymous_pull, blob_max } = args.registry;
+    let RegistryArgs { registry_tokens, anonymous_pull, blob_max, plain_http, mirror } = args.registry;
     let rights = RegistryRights::new(Token::new(token.as_str()), anonymous_pull, registry_tokens)?;
     let limits = RegistryLimits { blob_bytes_max: blob_max.0, ..RegistryLimits::default() };
     let api_listener = listen("the API", "--listen", args.listen)?;
@@ -57,10 +58,12 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
 
     let (store, registry) = open(&data, &disk, limits).await?;
     let sync_failed = store.sync_failed();
+    let others = MirrorOptions { plain_http, mirrors: mirror };
+    let mirror = Mirror::open(registry.clone(), data.join("copies"), others)?;
     let control_plane = ControlPlane::start(ControlPlaneOptions {
         events: store.events(),
         store: Arc::new(store),
-        images: Arc::new(OwnRegistry::new(registry.clone(), api_addr.to_string())),
+        images: Arc::new(OwnRegistry::new(registry.clone(), api_addr.to_string(), mirror)),
         token: Token::new(token.as_str()),
         seed: seed()?,
         liveness: LivenessOptions::default(),

@@ -15,7 +15,7 @@ const IMAGES: [(&str, &str); 12] = [
     ("digest of another kind", "hello@md5:0000"),
     ("climbs", "../hello"),
     ("space inside", "hel lo"),
-    ("another registry", "docker.io/library/nginx"),
+    ("a registry where nobody is", "127.0.0.1:1/library/nginx"),
     ("no such image", "nothere"),
     ("no such tag", "hello:nope"),
     ("no such digest", "hello@sha256:0000000000000000000000000000000000000000000000000000000000000000"),
@@ -36,7 +36,7 @@ fn bad_references() {
     }
     for (name, args) in [
         ("upper case, pushed", &["push", "HELLO", component][..]),
-        ("another registry, pushed", &["push", "docker.io/x/y", component]),
+        ("a registry where nobody is, pushed", &["push", "127.0.0.1:1/x/y", component]),
         ("digest, pushed", &["push", IMAGES[11].1, component]),
         ("no such image, run", &["run", "nothere"]),
         ("short digest, run", &["run", "hello@sha256:abc"]),
