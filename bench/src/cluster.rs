@@ -107,10 +107,20 @@ impl Cluster {
         Ok(values.sum())
     }
 
-    fn metrics(&self) -> Result<String> {
+    /// The cluster's token.
+    pub(crate) fn token(&self) -> Result<String> {
         let context = fs::read(self.folder.path().join("context.json")).context("failed to read the context")?;
         let context: serde_json::Value = serde_json::from_slice(&context).context("failed to read the context")?;
-        let token = context["token"].as_str().context("the context has no token")?;
+        Ok(context["token"].as_str().context("the context has no token")?.to_owned())
+    }
+
+    /// Where the API and the registry answer, `HOST:PORT`.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
+    }
+
+    fn metrics(&self) -> Result<String> {
+        let token = self.token()?;
         let mut stream = TcpStream::connect(&self.api).context("failed to ask for the metrics")?;
         let api = &self.api;
         // 1.0: the answer ends with the connection, and has no chunks.

@@ -9,6 +9,7 @@
 //! | [`cold`] | first requests to services that are not loaded |
 //! | [`calls`] | from one service to another on the same node, beside loopback HTTP |
 //! | [`apply`] | from `skiff apply` of a component that is compiled to its first answer |
+//! | [`blobs`] | a large blob into the registry and out of it, beside docker-registry |
 //! | [`fleet`] | many small services, and how to ask them |
 //! | [`tiny`] | the components of those services |
 //! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
@@ -21,6 +22,7 @@
 //! Progress goes to standard error, results to standard output. A missed bar is exit status 1, after the result.
 
 mod apply;
+mod blobs;
 mod calls;
 mod cluster;
 mod cold;
@@ -62,6 +64,8 @@ enum Bench {
     Calls(calls::Options),
     /// From applying a component that is compiled to its first answer
     Apply(apply::Options),
+    /// A large blob into the registry and out of it again, beside docker-registry
+    Blobs(blobs::Options),
     /// The native server
     #[command(hide = true)]
     Native,
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Bench::Cold(options) => cold::run(&options),
         Bench::Calls(options) => calls::run(&options),
         Bench::Apply(options) => apply::run(&options),
+        Bench::Blobs(options) => blobs::run(&options),
         Bench::Native => peer::serve(),
     };
     match result {

@@ -16,7 +16,7 @@ use crate::{command, guests, workspace};
 pub(crate) struct Options {
     /// What to measure
     name: Name,
-    /// Leave out the peers and guests that must be installed first: `wasmtime serve`, the JavaScript component
+    /// Leave out the peers and guests that must be installed first: `wasmtime serve`, the JavaScript component, docker-registry
     #[arg(long)]
     quick: bool,
     /// Passed on to the benchmark; `-- --help` shows what it takes
@@ -40,6 +40,8 @@ enum Name {
     Calls,
     /// From applying a component that is compiled to its first answer
     Apply,
+    /// A large blob into the registry and out of it again, beside docker-registry
+    Blobs,
 }
 
 impl Name {
@@ -52,6 +54,7 @@ impl Name {
             Self::Cold => "cold",
             Self::Calls => "calls",
             Self::Apply => "apply",
+            Self::Blobs => "blobs",
         }
     }
 }
@@ -66,6 +69,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if matches!(options.name, Name::Throughput) && !options.quick {
         guests::build(&["hello-js"], guests::Origin::default())?;
         bench.arg("--wasmtime").arg(peers::wasmtime()?);
+    }
+    if matches!(options.name, Name::Blobs) && !options.quick {
+        bench.arg("--docker-registry").arg(peers::docker_registry()?);
     }
     bench.args(&options.args);
     command::run(&mut bench)

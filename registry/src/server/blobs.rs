@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use skiff_api::Digest;
 use skiff_disk::File;
 
@@ -14,8 +14,11 @@ use super::error::Failure;
 use super::range::Part;
 use super::router::Call;
 
-/// How much of a blob is in memory per download.
+/// How much of a blob is read at once.
 const READ_BYTES: usize = 256 << 10;
+
+/// How many pieces of a blob a download has in memory, the one that is sent not counted.
+const READ_AHEAD: usize = 2;
 
 pub(super) async fn blob(call: Call, repository: String, digest: Digest) -> Result<Response, Failure> {
     match call.method {
@@ -73,27 +76,30 @@ async fn get(call: Call, repository: String, digest: Digest) -> Result<Response,
     Ok(response)
 }
 
-/// A file's bytes from `at` on, read one buffer at a time as the client takes them.
-fn content(file: File, at: u64, bytes: u64) -> impl stream::Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold((Arc::new(file), at, bytes), |(file, at, left)| async move {
-        if left == 0 {
-            return Ok(None);
+/// A file's bytes from `at` on. While the client takes one piece the next is read.
+fn content(file: File, at: u64, bytes: u64) -> impl Stream<Item = io::Result<Bytes>> {
+    let file = Arc::new(file);
+    let pieces = stream::iter((0..bytes).step_by(READ_BYTES)).map(move |offset| {
+        let file = Arc::clone(&file);
+        let wanted = usize::try_from(bytes - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
+        async move {
+            let read = tokio::task::spawn_blocking(move || read_piece(&file, at + offset, wanted));
+            read.await.map_err(io::Error::other)?
         }
-        let reader = Arc::clone(&file);
-        let wanted = usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; wanted];
-            let read = reader.read_at(&mut buffer, at)?;
-            buffer.truncate(read);
-            Ok::<_, io::Error>(buffer)
-        });
-        let buffer = read.await.map_err(io::Error::other)??;
-        if buffer.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob is shorter than it was"));
+    });
+    pieces.buffered(READ_AHEAD)
+}
+
+fn read_piece(file: &File, at: u64, bytes: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        match file.read_at(&mut buffer[filled..], at + filled as u64)? {
+            0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the blob is shorter than it was")),
+            n => filled += n,
         }
-        let read = buffer.len() as u64;
-        Ok(Some((Bytes::from(buffer), (file, at + read, left - read))))
-    })
+    }
+    Ok(Bytes::from(buffer))
 }
 
 async fn delete(call: Call, repository: String, digest: Digest) -> Result<Response, Failure> {

@@ -198,7 +198,7 @@ fn storms(rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut interrupted, mut resumed) = (0, 0);
-    let mut all: Vec<Push> = Vec::new();
+    let mut all: Vec<Told> = Vec::new();
     for round in 0..rounds {
         let process = Process::start(dir.path());
         let endpoint = process.endpoint.clone();
@@ -236,15 +236,13 @@ fn storms(rounds: usize) {
                     resumed += usize::from(push.upload.as_ref().is_some_and(|(_, at)| *at > 0));
                     push.go_on(&http, &endpoint).await.unwrap();
                 }
-                all.push(push.clone());
+                all.push((push.name.clone(), push.tag(), push.manifest(), push.is_there));
             }
         });
         process.kill();
     }
     assert!(interrupted > 0 && resumed > 0, "{interrupted} pushes were interrupted, {resumed} uploads went on");
-    let tagged =
-        all.iter().map(|push| (push.name.clone(), push.tag(), push.manifest(), push.is_there)).collect::<Vec<_>>();
-    nothing_else_is_left(&Disk::real(), dir.path(), &tagged);
+    nothing_else_is_left(&Disk::real(), dir.path(), &all);
 }
 
 /// Collects all that nothing refers to, and compares the disk with what the tags lead to.

@@ -26,6 +26,25 @@ pub(super) fn wasmtime() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// docker-registry as Debian has it: its package unpacked, because installing it would start a service.
+pub(super) fn docker_registry() -> Result<PathBuf> {
+    let root = workspace::target_dir()?.join("peers/docker-registry");
+    let program = root.join("usr/bin/docker-registry");
+    if program.is_file() {
+        return Ok(program);
+    }
+    eprintln!("bench: unpacking Debian's docker-registry into {}", root.display());
+    fs::create_dir_all(&root).with_context(|| format!("failed to make {}", root.display()))?;
+    command::run(Command::new("apt-get").args(["download", "docker-registry"]).current_dir(&root))
+        .context("failed to fetch docker-registry (hint: apt-get update; --quick leaves it out)")?;
+    let entries = fs::read_dir(&root).with_context(|| format!("failed to list {}", root.display()))?;
+    let package =
+        entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let package = package.context("failed to find the package of docker-registry")?;
+    command::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root))?;
+    Ok(program)
+}
+
 fn locked_version(name: &str) -> Result<String> {
     let lock = fs::read_to_string(workspace::root().join("Cargo.lock")).context("failed to read Cargo.lock")?;
     let name = format!("name = \"{name}\"");
