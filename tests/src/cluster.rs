@@ -33,6 +33,7 @@ pub struct Builder {
     env: Vec<(String, String)>,
     keep_ports: bool,
     data: Option<PathBuf>,
+    around: Vec<String>,
 }
 
 impl Builder {
@@ -54,6 +55,14 @@ impl Builder {
     #[must_use]
     pub fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_path_buf());
+        self
+    }
+
+    /// A program, and its arguments, that becomes `skiff up` after it has prepared something; it gets the whole command
+    /// behind its own arguments.
+    #[must_use]
+    pub fn around(mut self, program: &[&str]) -> Self {
+        self.around = program.iter().map(|&part| part.to_owned()).collect();
         self
     }
 
@@ -149,7 +158,8 @@ impl Cluster {
             false => ("127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()),
         };
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
-        let mut command = self.command(&["up", "--listen", &api, "--gateway", &gateway, "--data"]);
+        let mut command =
+            self.command_in(&self.builder.around, &["up", "--listen", &api, "--gateway", &gateway, "--data"]);
         command.arg(self.data()).args(&self.builder.args);
         command.envs(self.builder.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("skiff starts");
@@ -233,7 +243,18 @@ impl Cluster {
     /// A `skiff` command with the cluster's context and no variable of the user's, for tests that talk to it as it runs.
     /// Killing and waiting for it is the test's part.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(skiff_binary());
+        self.command_in(&[], args)
+    }
+
+    fn command_in(&self, around: &[String], args: &[&str]) -> Command {
+        let mut command = match around {
+            [] => Command::new(skiff_binary()),
+            [program, its @ ..] => {
+                let mut command = Command::new(program);
+                command.args(its).arg(skiff_binary());
+                command
+            }
+        };
         command.args(args).env("SKIFF_CONFIG", self.path("context.json"));
         // The user's own choices must not decide a test. The width is that of a terminal, for usage texts.
         for name in ["SKIFF_SERVER", "SKIFF_TOKEN", "SKIFF_LOG", "RUST_LOG", "RUST_BACKTRACE", "REGISTRY_AUTH_FILE"] {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use skiff_tests::{Cluster, Request};
+use skiff_tests::{Cluster, Request, eventually, guest};
 
 use crate::client::{at_once, get};
 use crate::suite::{Counted, Faults};
@@ -14,10 +14,15 @@ use crate::world::{Figures, NAMES, World};
 
 /// How often the innocent service is asked.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How much slower the process may be than one that nobody attacked: more than chance, and less than anything that was left
+/// running would cost.
+const LATENCY_FACTOR_MAX: u32 = 3;
 /// Requests whose median is the usual latency.
 const SAMPLES: usize = 200;
 /// For connections to end and for what is idle to be given back.
 const REST: Duration = Duration::from_secs(60);
+/// A node gives back what its guests used some seconds after the last of them.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
 const ERRORS: &str = "skiff_gateway_errors_total";
 const TRAPS: &str = "skiff_replica_traps_total";
 const CUT_OFF: &str = "skiff_gateway_bodies_cut_off_total";
@@ -26,18 +31,19 @@ const CUT_OFF: &str = "skiff_gateway_bodies_cut_off_total";
 pub(crate) struct Before {
     pid: u32,
     figures: Figures,
-    latency: Duration,
-    resident_bytes: u64,
+    own_bytes: u64,
 }
 
 impl Before {
     pub(crate) fn measure(world: &World) -> Self {
         for service in NAMES {
             assert_eq!(get(service, "/")(world), "200", "{service}");
+            // Where fewer are served at once, some of them are refused.
             at_once(32, service, "/")(world);
         }
-        let latency = latency(&world.cluster);
-        Self { pid: world.cluster.pid(), figures: world.figures(), latency, resident_bytes: world.resident_bytes() }
+        world.forget();
+        let own_bytes = at_rest(world);
+        Self { pid: world.cluster.pid(), figures: world.figures(), own_bytes }
     }
 
     /// Compares the same process when all is over.
@@ -77,13 +83,33 @@ impl Before {
                 wrong(format!("{TRAPS} of {kind} grew by {counts}, and {saw} guests trapped so"));
             }
         }
-        let now = latency(&world.cluster);
-        eprintln!("innocent: {:?} before, {now:?} after", self.latency);
-        if now > self.latency * 3 + Duration::from_millis(3) {
-            wrong(format!("the innocent service takes {now:?}, and took {:?}", self.latency));
+        for ((name, label), expected) in &counted.others {
+            let counts = grew(name, &[label]);
+            if counts != *expected {
+                wrong(format!("{name} of {label} grew by {counts}, and there were {expected}"));
+            }
         }
-        eprintln!("resident: {} KiB before, {} KiB after", self.resident_bytes >> 10, world.resident_bytes() >> 10);
+        let (attacked, fresh) = latencies(&world.cluster);
+        eprintln!("innocent: {attacked:?} in the attacked process, {fresh:?} in a fresh one");
+        if attacked > fresh * LATENCY_FACTOR_MAX {
+            wrong(format!("the innocent service takes {attacked:?}, and {fresh:?} in a process that nobody attacked"));
+        }
+        let (before, after) = (self.own_bytes >> 10, at_rest(world) >> 10);
+        eprintln!("memory of its own at rest: {before} KiB before, {after} KiB after\n{}", world.largest_mappings());
     }
+}
+
+/// Memory of the process once it has given back what it does not use: when it has not become less for a while.
+fn at_rest(world: &World) -> u64 {
+    let (mut least, mut since, start) = (u64::MAX, Instant::now(), Instant::now());
+    while since.elapsed() < RESTS_AFTER && start.elapsed() < REST {
+        let bytes = world.own_bytes();
+        if bytes < least / 100 * 99 {
+            (least, since) = (bytes, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    least
 }
 
 /// Waits until a value is as it should be; else the last one.
@@ -101,17 +127,26 @@ fn settles(read: impl Fn() -> u64, settled: impl Fn(u64) -> bool) -> Result<(), 
     }
 }
 
-/// The median over new connections.
-fn latency(cluster: &Cluster) -> Duration {
-    let mut times: Vec<Duration> = (0..SAMPLES)
-        .map(|_| {
+/// The medians over new connections, of this process and of one that nobody attacked: asked in turns, so that whatever else
+/// the machine does happens to both.
+fn latencies(attacked: &Cluster) -> (Duration, Duration) {
+    let fresh = Cluster::start();
+    fresh.skiff(&["push", "hello", guest("hello").to_str().unwrap()]).ok();
+    fresh.skiff(&["run", "hello", "--name", "innocent"]).ok();
+    eventually("the peer answers", || (innocent(fresh.gateway_addr()) == Ok(200)).then_some(()));
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..SAMPLES {
+        for (times, cluster) in times.iter_mut().zip([attacked, &fresh]) {
             let start = Instant::now();
             assert_eq!(innocent(cluster.gateway_addr()), Ok(200));
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[SAMPLES / 2]
+            times.push(start.elapsed());
+        }
+    }
+    let [attacked, fresh] = times.map(|mut times| {
+        times.sort();
+        times[SAMPLES / 2]
+    });
+    (attacked, fresh)
 }
 
 fn innocent(gateway: SocketAddr) -> Result<u16, String> {

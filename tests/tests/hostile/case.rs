@@ -18,6 +18,8 @@ pub(crate) enum Trace {
     CutOff,
     /// A trap of this kind is counted.
     Trap(&'static str),
+    /// Another figure of the node grows by so many; this case and others that name it are all that moves it.
+    Counts { name: &'static str, label: &'static str, by: u64 },
 }
 
 /// Which cases may run beside it.
@@ -25,7 +27,7 @@ pub(crate) enum Trace {
 pub(crate) enum Lane {
     /// It needs the processor: a few of them at a time.
     Busy,
-    /// It waits for the compiler, which does one thing at a time on a small machine.
+    /// It waits for the compiler, which does few things at a time on a small machine.
     Compiling,
     /// It mostly waits: all of them at once.
     Waiting,
@@ -44,10 +46,12 @@ pub(crate) struct Case {
     pub(crate) twin: Option<(Attack, String)>,
     pub(crate) lane: Lane,
     pub(crate) deadline: Duration,
+    /// It runs only with all that takes minutes.
+    pub(crate) is_long: bool,
 }
 
 /// For one attack and its twin on a machine that also builds something.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) fn case(name: impl Into<String>, attack: Attack, expected: impl Into<String>) -> Case {
     Case {
@@ -58,6 +62,7 @@ pub(crate) fn case(name: impl Into<String>, attack: Attack, expected: impl Into<
         twin: None,
         lane: Lane::Busy,
         deadline: DEADLINE,
+        is_long: false,
     }
 }
 
@@ -86,6 +91,16 @@ impl Case {
 
     pub(crate) fn trap(self, kind: &'static str) -> Self {
         self.leaves(Trace::Trap(kind))
+    }
+
+    pub(crate) fn counts(self, name: &'static str, label: &'static str, by: u64) -> Self {
+        self.leaves(Trace::Counts { name, label, by })
+    }
+
+    /// What takes a minute of waiting, or of a whole machine.
+    pub(crate) fn long(mut self) -> Self {
+        self.is_long = true;
+        self
     }
 
     pub(crate) fn lane(mut self, lane: Lane) -> Self {

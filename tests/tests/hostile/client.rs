@@ -20,7 +20,7 @@ use crate::case::Attack;
 use crate::world::World;
 
 /// Ten seconds of processor time on a machine that others use as well.
-const LONG: Duration = Duration::from_secs(200);
+const LONG: Duration = Duration::from_secs(450);
 /// How long a connection is watched after an answer: for a second one, or its end.
 const AFTERMATH: Duration = Duration::from_secs(2);
 

@@ -8,7 +8,7 @@ use rustix::net::sockopt::set_socket_linger;
 use skiff_tests::http::connect;
 
 use crate::case::{Attack, Case, Lane, case};
-use crate::client::{ask, open, read, request, tally};
+use crate::client::{ask, get, half_close, open, raw, read, request, tally};
 use crate::world::World;
 
 /// The gateway gives a head 30 s; a loaded machine gets some more.
@@ -18,20 +18,34 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case("a head that comes byte by byte", slow_heads(32), "32 x closed").lane(Lane::Waiting).within(60),
+        case("a head that comes byte by byte", slow_heads(32), "32 x closed")
+            .twin(get("plain", "/"), "200")
+            .lane(Lane::Waiting),
         case("a thousand connections that say nothing", silent(1000), "1000 x closed, innocent 200")
+            .twin(get("plain", "/"), "200")
+            .lane(Lane::Waiting),
+        case("half of HTTP/2's preface", raw(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"[..]), "closed")
+            .twin(get("plain", "/"), "200")
+            .lane(Lane::Waiting),
+        case("a client that reads nothing", reads_nothing(), "closed")
+            .twin(get("patient", "/bytes?n=5000000"), "200")
             .lane(Lane::Waiting)
-            .within(60),
-        case("a client that reads nothing", reads_nothing(), "closed").lane(Lane::Waiting).within(90),
-        case("connections that are reset amid a request", reset(40), "40 x reset, innocent 200"),
-        case("requests that are given up at once", given_up(40), "40 x gone, innocent 200"),
-        case(
-            "a client that speaks first of TLS",
-            first_bytes(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"),
-            "400, closed",
-        ),
-        case("a client that sends zeros", first_bytes(&[0; 4096]), "400, closed"),
-        case("a client that sends line feeds for ever", endless_lines(), "ended"),
+            .long(),
+        // It may be gone, for all that TCP says: its guest would sleep for an hour for nobody.
+        case("a client that has said all, and waits", says_all("deserted", "/sleep?ms=3600000"), "closed")
+            .twin(says_all("deserted", "/sleep?ms=200"), "200")
+            .lane(Lane::Waiting),
+        case("a client that has said half a head", half_said(40), "40 x closed, innocent 200")
+            .twin(says_all("plain", "/"), "200")
+            .lane(Lane::Waiting),
+        case("connections that are reset amid a request", reset(40), "40 x reset, innocent 200")
+            .twin(get("deserted", "/"), "200"),
+        case("requests that are given up at once", given_up(40), "40 x gone, innocent 200")
+            .twin(get("deserted", "/"), "200"),
+        case("a client that speaks first of TLS", raw(*b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"), "400, closed")
+            .twin(get("plain", "/"), "200"),
+        case("a client that sends zeros", raw([0; 4096]), "400, closed").twin(get("plain", "/"), "200"),
+        case("a client that sends line feeds for ever", endless_lines(), "ended").twin(get("plain", "/"), "200"),
     ]
 }
 
@@ -86,6 +100,30 @@ fn reads_nothing() -> Attack {
     })
 }
 
+/// A whole request, and the end of all that is sent.
+fn says_all(service: &'static str, path: &'static str) -> Attack {
+    Box::new(move |world| {
+        let mut connection = open(world);
+        connection.get_mut().write_all(&request("GET", service, path, "", b"")).unwrap();
+        half_close(&connection);
+        read(world, &mut connection).0
+    })
+}
+
+/// Sockets that are half closed before there is a request.
+fn half_said(count: usize) -> Attack {
+    Box::new(move |world| {
+        let mut streams: Vec<_> = (0..count).map(|_| open(world)).collect();
+        for (number, stream) in streams.iter_mut().enumerate() {
+            let head = &b"GET / HTTP/1.1\r\nhost: plain.default.loc"[..number];
+            stream.get_mut().write_all(head).unwrap();
+            half_close(stream);
+        }
+        let ended = tally(streams.iter_mut().map(|stream| read(world, stream).0.replace("400", "closed")));
+        format!("{ended}, innocent {}", ask(world, &request("GET", "innocent", "/", "", b"")).0)
+    })
+}
+
 /// Connections that end with a reset instead of a goodbye, while their guest sleeps.
 fn reset(count: usize) -> Attack {
     Box::new(move |world| {
@@ -111,10 +149,6 @@ fn given_up(count: usize) -> Attack {
         let ended = tally(ended);
         format!("{ended}, innocent {}", ask(world, &request("GET", "innocent", "/", "", b"")).0)
     })
-}
-
-fn first_bytes(bytes: &'static [u8]) -> Attack {
-    crate::client::raw(bytes)
 }
 
 /// Empty lines before a request may be skipped, but not without end.

@@ -9,7 +9,10 @@ use crate::h2::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn cases() -> Vec<Case> {
-    [floods(), stalls(), headers(), frames()].into_iter().flatten().collect()
+    let all = [floods(), stalls(), headers(), frames()].into_iter().flatten();
+    // The twin of what is no HTTP/2 at all is what is.
+    let with_twin = |case: Case| if case.twin.is_some() { case } else { case.twin(get("plain", "/"), "200") };
+    all.map(with_twin).collect()
 }
 
 /// Whatever it does, then what becomes of stream 1.
@@ -117,7 +120,7 @@ fn stalls() -> Vec<Case> {
             "goaway NO_ERROR",
         )
         .lane(Lane::Waiting)
-        .within(70),
+        .long(),
         case(
             "h2: a body that is never sent",
             h2(|connection| {

@@ -74,9 +74,10 @@ fn starts() -> Vec<Case> {
         case("an infinite loop in start", runs("start-loop", hello("(module (func $f (loop (br 0))) (start $f))", 1)), "StartFailed")
             .event("start-loop", "StartFailed", "the guest computed for more than 10000 ms")
             .twin(runs("start-counts", hello(counting, 1)), "200")
-            .within(90),
+            .within(400),
         case("a trap in start", runs("start-trap", hello("(module (func $f unreachable) (start $f))", 1)), "StartFailed")
-            .event("start-trap", "StartFailed", "unreachable"),
+            .event("start-trap", "StartFailed", "unreachable")
+            .twin(runs("start-returns", hello("(module (func $f) (start $f))", 1)), "200"),
         case("a memory bomb in start", runs("start-grows", hello(growing, 1)), "StartFailed")
             .event("start-grows", "StartFailed", "more memory than its limit of 64Mi")
             .twin(runs("start-grown", hello("(module (memory 1) (func $f (drop (memory.grow (i32.const 800)))) (start $f))", 1)), "200"),
@@ -107,26 +108,29 @@ fn sizes() -> Vec<Case> {
     };
     vec![
         case("forty memories", runs("memories", hello("(module (memory 1))", 40)), "StartFailed")
-            .event("memories", "StartFailed", "")
+            .event("memories", "StartFailed", "exceeds the configured maximum of 16")
             .twin(runs("memories-few", hello("(module (memory 1))", 8)), "200"),
         case("a hundred tables", runs("tables", hello("(module (table 1 funcref))", 100)), "StartFailed")
-            .event("tables", "StartFailed", "")
+            .event("tables", "StartFailed", "exceeds the configured maximum of 64")
             .twin(runs("tables-few", hello("(module (table 1 funcref))", 20)), "200"),
         case("a table of ten million", runs("table", hello("(module (table 9999999 funcref))", 1)), "StartFailed")
             .event("table", "StartFailed", "")
             .twin(runs("table-fits", hello("(module (table 90000 funcref))", 1)), "200"),
-        case("ten thousand instances of a module", runs("instances", hello("(module)", 9000)), "push refused…"),
+        case("ten thousand instances of a module", runs("instances", hello("(module)", 9000)), "push refused…")
+            .twin(runs("instances-some", hello("(module)", 50)), "200"),
         case("a hundred instances of a module", runs("instances-many", hello("(module)", 100)), "StartFailed")
-            .event("instances-many", "StartFailed", "")
+            .event("instances-many", "StartFailed", "exceeds the configured maximum of 64")
             .twin(runs("instances-few", hello("(module)", 40)), "200"),
-        case("ten thousand functions", runs("functions", functions(10_000, false)), "200"),
-        case("ten thousand exports", runs("exports", functions(10_000, true)), "200"),
+        case("ten thousand functions", runs("functions", functions(10_000, false)), "200")
+            .twin(runs("functions-few", functions(10, false)), "200"),
+        case("ten thousand exports", runs("exports", functions(10_000, true)), "200")
+            .twin(runs("exports-few", functions(10, true)), "200"),
         case(
             "components nested ten thousand deep",
             runs("nested", || Component::hello().component(&nested(10_000)).bytes()),
-            "CompileFailed",
+            "push refused…",
         )
-        .twin(runs("nested-a-little", || Component::hello().component(&nested(20)).bytes()), "200"),
+        .twin(runs("nested-a-little", || Component::hello().component(&nested(90)).bytes()), "200"),
         case(
             "components that double with each level",
             runs("doubling", || Component::hello().component(&doubling(40)).bytes()),
@@ -181,19 +185,29 @@ fn artifacts() -> Vec<Case> {
         })
     };
 
+    let honest = |name: &'static str| with(name, WASM, || std::fs::read(skiff_tests::guest("hello")).unwrap());
     vec![
         case("a config that lies about noise", with("noise", WASM, || vec![7; 1000]), "never runs")
-            .twin(with("honest", WASM, || std::fs::read(skiff_tests::guest("hello")).unwrap()), "200"),
+            .twin(honest("noise-honest"), "200"),
         case(
             "a config that lies about a module",
             with("module", WASM, || wat::parse_str("(module)").unwrap()),
             "never runs",
-        ),
+        )
+        .twin(honest("module-honest"), "200"),
+        case(
+            "a config that lies about components nested ten thousand deep",
+            with("nested-raw", WASM, || Component::hello().component(&nested(10_000)).bytes()),
+            "never runs",
+        )
+        .event("nested-raw", "CompileFailed", "more than 100 deep")
+        .twin(with("nested-raw-a-little", WASM, || Component::hello().component(&nested(90)).bytes()), "200"),
         case(
             "a config that lies about an empty component",
             with("empty", WASM, || wat::parse_str("(component)").unwrap()),
             "never runs",
-        ),
+        )
+        .twin(honest("empty-honest"), "200"),
         case(
             "a handler of another type",
             with("handler", WASM, || {
@@ -205,14 +219,15 @@ fn artifacts() -> Vec<Case> {
                 .unwrap()
             }),
             "never runs",
-        ),
+        )
+        .twin(honest("handler-honest"), "200"),
         case(
             "a layer of another kind",
             layers("tar", || vec![("application/vnd.oci.image.layer.v1.tar+gzip", vec![7; 100])]),
             "apply refused…",
         )
         .twin(layers("bare", || vec![(WASM, std::fs::read(skiff_tests::guest("hello")).unwrap())]), "200"),
-        case("no layer at all", layers("none", Vec::new), "apply refused…"),
+        case("no layer at all", layers("none", Vec::new), "apply refused…").twin(honest("none-honest"), "200"),
     ]
 }
 

@@ -24,10 +24,13 @@ pub(crate) fn cases() -> Vec<Case> {
         case("a poll of one thing, millions of times", get("plain", "/poll-one?n=4000000"), "500 guest-trap")
             .trap("host-call")
             .twin(text("plain", "/poll-one?n=1000"), "200: ready 1000 times"),
-        case("a handle that was never given", get("plain", "/foreign-handle"), "500 guest-trap").trap("host-call"),
+        case("a handle that was never given", get("plain", "/foreign-handle"), "500 guest-trap")
+            .trap("host-call")
+            .twin(get("plain", "/leak-fields?n=1"), "200"),
         // The first answer is whole, and the client has it.
         case("two answers to one request", text("plain", "/answer-twice"), "200: first")
             .logs("plain", "unknown handle index")
-            .trap("host-call"),
+            .trap("host-call")
+            .twin(text("plain", "/"), "200: hostile"),
     ]
 }

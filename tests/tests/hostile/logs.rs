@@ -17,7 +17,9 @@ pub(crate) fn cases() -> Vec<Case> {
             .twin(get("plain", "/log-flood?ms=0"), "200"),
         case("a line of 16 MiB", stored("/log-unended?mb=16"), "200, little stored")
             .twin(get("plain", "/log-unended?mb=0"), "200"),
-        case("logs that are no text", get("plain", "/log-garbage"), "200").logs("plain", "not text"),
+        case("logs that are no text", get("plain", "/log-garbage"), "200")
+            .logs("plain", "not text")
+            .twin(get("plain", "/log-flood?ms=0"), "200"),
     ]
 }
 

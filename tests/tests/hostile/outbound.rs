@@ -18,6 +18,12 @@ pub(crate) fn cases() -> Vec<Case> {
     ];
     let urls = urls.map(|(name, path)| {
         case(format!("a request to {name}"), text("plain", path), "502: refused: ErrorCode::HttpRequestDenied")
+            .counts(
+                "skiff_outbound_refused_total",
+                if path.contains(".internal") { "why=\"service\"" } else { "why=\"server\"" },
+                1,
+            )
+            .twin(text("caller", "/fetch?url=http://plain.default.internal/"), "200: 200 of 8 bytes, whole")
     });
     let number = text("plain", "/outbound?url=http://2130706433/");
     let others = [
@@ -27,5 +33,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("a file of the host", text("plain", "/open?path=/etc/passwd"), "502: refused: …"),
         case("a file of the host, by climbing", text("plain", "/open?path=../../../../etc/passwd"), "502: refused: …"),
     ];
+    let others = others.into_iter().map(|case| case.twin(text("plain", "/"), "200: hostile"));
     urls.into_iter().chain(others).collect()
 }

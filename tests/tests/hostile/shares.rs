@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::case::{Attack, Case, Lane, case};
-use crate::client::{ask, at_once, request};
+use crate::client::{ask, at_once, get, request};
 use crate::world::World;
 
 /// What the service `bombs` may have together, and what the process may grow by beyond it meanwhile.
@@ -18,7 +18,10 @@ pub(crate) fn cases() -> Vec<Case> {
     let cases = [
         case("many instances of one replica that take all memory", bombs(), "within the replica's limit")
             .twin(at_once(4, "bombs", "/hold?mb=20&ms=200"), "4 x 200"),
-        case("a replica that takes more processor time than it has", saturated(), "a tenth of a processor").within(120),
+        case("a replica that takes more processor time than it has", saturated(), "a tenth of a processor")
+            // What was saved up is enough for it.
+            .twin(get("throttled", "/"), "200")
+            .within(120),
     ];
     cases.into_iter().map(|case| case.lane(Lane::Alone)).collect()
 }

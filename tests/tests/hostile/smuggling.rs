@@ -93,17 +93,34 @@ const HEADS: &[(&str, &[u8], &str)] = &[
     ("climbing out of the root", b"GET /../seen HTTP/1.1\r\nhost: plain.default.localhost\r\nconnection: close\r\n\r\n", "400 bad-path, closed"),
     ("climbing, encoded twice over", b"GET /a/%2E%2e%5c..%2Fseen HTTP/1.1\r\nhost: plain.default.localhost\r\nconnection: close\r\n\r\n", "400 bad-path, closed"),
     ("an upgrade to HTTP/2", b"GET /seen HTTP/1.1\r\nhost: plain.default.localhost\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\nconnection: upgrade, http2-settings, close\r\n\r\n", "200, closed"),
+    ("line feeds without carriage returns", b"GET /seen HTTP/1.1\nhost: plain.default.localhost\nconnection: close\n\n", "200, closed"),
+    ("a header behind a bare line feed", b"GET /seen HTTP/1.1\r\nhost: plain.default.localhost\r\nx: a\ncontent-length: 30\r\nconnection: close\r\n\r\nGET /status?code=299 HTTP/1.1\n\n", "200, closed"),
+    ("a target of another host than the header's", b"GET http://plain.default.localhost/seen HTTP/1.1\r\nhost: nobody.example\r\nconnection: close\r\n\r\n", "200, closed"),
+    ("a host and port as the target", b"GET plain.default.localhost:80 HTTP/1.1\r\nhost: plain.default.localhost:80\r\nconnection: close\r\n\r\n", "400 bad-target, closed"),
+    ("a target of another protocol", b"GET ftp://plain.default.localhost/seen HTTP/1.1\r\nhost: plain.default.localhost\r\nconnection: close\r\n\r\n", "400 bad-target, closed"),
+    ("a star as the target", b"GET * HTTP/1.1\r\nhost: plain.default.localhost\r\nconnection: close\r\n\r\n", "400 bad-target, closed"),
+    ("a tunnel", b"CONNECT plain.default.localhost:80 HTTP/1.1\r\nhost: plain.default.localhost:80\r\nconnection: close\r\n\r\n", "405 method-not-allowed, closed"),
     ("a method that nobody knows", b"BREW /seen HTTP/1.1\r\nhost: plain.default.localhost\r\nconnection: close\r\n\r\n", "200, closed"),
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
+    let good = |name: &str| match name {
+        name if name.contains("chunk") || name.contains("encoding") || name.contains("trailer") => {
+            "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        }
+        _ => "content-length: 3\r\n\r\nabc",
+    };
     let bodies = BODIES.iter().map(|(name, lines, body, expected)| {
         let request = format!("POST /read HTTP/1.1\r\nhost: plain.default.localhost\r\n{lines}\r\n{body}");
         // What hides behind the end of a body is looked for as well.
         let request = if *name == "chunks and a length that hides a request" { request + SMUGGLED } else { request };
-        case(*name, raw(request), *expected).lane(Lane::Waiting)
+        let twin = format!("POST /read HTTP/1.1\r\nhost: plain.default.localhost\r\n{}", good(name));
+        case(*name, raw(request), *expected).twin(raw(twin), "200, open").lane(Lane::Waiting)
     });
-    let heads = HEADS.iter().map(|(name, bytes, expected)| case(*name, raw(*bytes), *expected).lane(Lane::Waiting));
+    let heads = HEADS.iter().map(|(name, bytes, expected)| {
+        let twin = b"GET /seen?a=b HTTP/1.1\r\nhost: plain.default.localhost\r\nx: a\tb\r\nconnection: close\r\n\r\n";
+        case(*name, raw(*bytes), *expected).twin(raw(*twin), "200, closed").lane(Lane::Waiting)
+    });
     bodies.chain(heads).chain(long()).collect()
 }
 
@@ -113,6 +130,7 @@ fn long() -> Vec<Case> {
     let of_extension = |bytes: usize| raw(format!("{chunked}3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(bytes)));
     let of_trailers = |count: usize| raw(format!("{chunked}3\r\nabc\r\n0\r\n{}\r\n", "x: y\r\n".repeat(count)));
     let method = format!("{} /seen HTTP/1.1\r\nhost: plain.default.localhost\r\n\r\n", "M".repeat(100_000));
+    let short = "MOVE /seen HTTP/1.1\r\nhost: plain.default.localhost\r\n\r\n";
     let many = |count: usize| {
         let one = "GET /status?code=200 HTTP/1.1\r\nhost: plain.default.localhost\r\n\r\n";
         raw(one.repeat(count - 1) + SMUGGLED)
@@ -125,7 +143,7 @@ fn long() -> Vec<Case> {
         case("ten thousand trailers", of_trailers(10_000), "400, closed")
             .twin(of_trailers(50), "200, open")
             .lane(Lane::Waiting),
-        case("a method of 100 kB", raw(method), "431, closed").lane(Lane::Waiting),
+        case("a method of 100 kB", raw(method), "431, closed").twin(raw(short), "200, open").lane(Lane::Waiting),
         case("five hundred requests in one breath", many(500), answers(500)).twin(many(2), answers(2)),
     ]
 }

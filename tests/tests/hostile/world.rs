@@ -5,16 +5,25 @@ use std::fs;
 use std::sync::Mutex;
 
 use skiff_tests::{Cluster, Response, guest};
+use tempfile::TempDir;
+
+use crate::names::Names;
+use crate::outside::{Certificate, Outside};
 
 /// The hostile service in each of the forms that cases need, and those that must not suffer.
-const SERVICES: &str = "
+const SERVICES: &str = r#"
+{kind: Namespace, name: default, allow: {private: ["127.0.0.0/8", "::1"]}}
+---
 {kind: Service, name: innocent, image: hello}
 ---
 # As a service is that says nothing.
 {kind: Service, name: plain, image: hostile}
 ---
+# The same, for cases whose events are looked for: only so many different ones are told in a minute.
+{kind: Service, name: told, image: hostile}
+---
 # Short limits, so that cases that wait for them are quick.
-{kind: Service, name: quick, image: hostile, http: {timeout: {firstByte: 1s, idle: 1s, total: 4s}}}
+{kind: Service, name: quick, image: hostile, http: {timeout: {firstByte: 2s, idle: 2s, total: 6s}}}
 ---
 # No limits of time, so that others show.
 {kind: Service, name: patient, image: hostile, http: {timeout: {firstByte: none, idle: none, total: none}}}
@@ -33,29 +42,83 @@ const SERVICES: &str = "
 ---
 {kind: Service, name: throttled, image: hostile, limits: {cpu: 100m}, http: {timeout: {firstByte: 30s}}}
 ---
+# Those that call others: some services; itself, also where only one fits; nobody, as nobody calls the shy one.
+{kind: Service, name: caller, image: hostile, allow: {services: [plain, shy]}}
+---
+{kind: Service, name: ring, image: hostile, allow: {services: [ring]}}
+---
+{kind: Service, name: tight, image: hostile, http: {inFlight: 1, timeout: {firstByte: 2s}}, allow: {services: [tight]}}
+---
+{kind: Service, name: shy, image: hostile, http: {callers: [friend]}}
+---
+# Those that reach servers: this machine's, which are granted; any that are public.
+{kind: Service, name: abroad, image: hostile, http: {timeout: {firstByte: 20s}}, allow: {http: ["https://localhost:*", "http://localhost:*"], private: ["127.0.0.1", "::1"]}}
+---
+{kind: Service, name: asker, image: hostile, http: {inFlight: 4}, allow: {http: ["http://localhost:*"], private: ["127.0.0.1", "::1"]}}
+---
+{kind: Service, name: worldly, image: hostile, allow: {http: ["http://*:*", "https://*:*"]}}
+---
+# Its name leads where it likes.
+{kind: Service, name: rebound, image: hostile, allow: {http: ["http://rebind.example:*"], private: ["127.0.0.2"]}}
+---
 # What its clients gave up, and what they did not stay to see.
 {kind: Service, name: deserted, image: hostile}
-";
+"#;
 
 /// Every name above.
-pub(crate) const NAMES: [&str; 10] =
-    ["innocent", "wide", "bombs", "throttled", "plain", "quick", "patient", "narrow", "noisy", "deserted"];
+pub(crate) const NAMES: [&str; 19] = [
+    "innocent",
+    "wide",
+    "bombs",
+    "throttled",
+    "plain",
+    "quick",
+    "patient",
+    "narrow",
+    "noisy",
+    "deserted",
+    "caller",
+    "ring",
+    "tight",
+    "shy",
+    "abroad",
+    "asker",
+    "worldly",
+    "rebound",
+    "told",
+];
 
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
+    pub(crate) outside: Outside,
+    pub(crate) names: Names,
+    /// Of the gateway's door for TLS.
+    pub(crate) certificate: Certificate,
     /// The gateway's own answers that clients saw, by code.
     seen: Mutex<BTreeMap<String, u64>>,
+    _folder: TempDir,
 }
 
 impl World {
     pub(crate) fn start() -> Self {
-        let cluster = Cluster::start();
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = Certificate::of("secure.example");
+        let [cert, key] = certificate.write(folder.path());
+        let outside = Outside::start();
+        let trusted = folder.path().join("trusted.pem");
+        fs::write(&trusted, outside.trusted.pem()).unwrap();
+        let tls = ["--gateway-tls", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key];
+        let builder = tls.into_iter().fold(Cluster::builder(), |builder, arg| builder.arg(arg));
+        let names = Names::new(folder.path());
+        let builder = builder.around(&names.around());
+        let cluster = builder.env("SSL_CERT_FILE", trusted.to_str().unwrap()).start();
         for name in ["hello", "hostile"] {
             cluster.skiff(&["push", name, guest(name).to_str().unwrap()]).ok();
         }
         cluster.write("services.yaml", SERVICES);
         cluster.skiff(&["apply", "-f", "services.yaml", "--wait"]).ok();
-        Self { cluster, seen: Mutex::default() }
+        // Certificate authorities are read when the first guest needs them.
+        Self { cluster, outside, names, certificate, seen: Mutex::default(), _folder: folder }
     }
 
     /// Where a service answers that names no route.
@@ -66,6 +129,11 @@ impl World {
     /// Notes an answer if it is the gateway's own. Every answer that a client reads comes by here.
     pub(crate) fn note(&self, code: &str) {
         *self.seen.lock().unwrap().entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// Begins the books anew.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().unwrap().clear();
     }
 
     /// What clients saw of the gateway's own answers, by code.
@@ -91,9 +159,35 @@ impl World {
 
     /// Memory of the process that is resident.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The part of it that is the process's own: files that are mapped, such as its program, the system takes back at will.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.cluster.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
+    /// What has most of that, for whoever looks for it: where it is, and how much in KiB.
+    pub(crate) fn largest_mappings(&self) -> String {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.cluster.pid())).unwrap();
+        let (mut found, mut place) = (Vec::new(), String::new());
+        for line in maps.lines() {
+            match line.strip_prefix("Anonymous:") {
+                Some(kib) => {
+                    found.push((kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0), place.clone()))
+                }
+                None if line.split(' ').next().is_some_and(|word| word.contains('-')) => line.clone_into(&mut place),
+                None => {}
+            }
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.iter().take(12).map(|(kib, place)| format!("{kib:>8} {place}\n")).collect()
     }
 
     /// The log of a service, all replicas and streams.
@@ -108,7 +202,10 @@ impl World {
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let of_service = |event: &&serde_json::Value| {
             let name = event["spec"]["regarding"]["name"].as_str().unwrap_or_default();
-            name == service || name.starts_with(&format!("{service}-"))
+            // A revision's or a replica's name goes on with a number, another service's with a word.
+            let numbered =
+                |rest: &str| rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            name.strip_prefix(service).is_some_and(|rest| rest.is_empty() || numbered(rest))
         };
         let words = |event: &serde_json::Value| {
             let part = |name: &str| event["spec"][name].as_str().unwrap_or_default().to_owned();

@@ -79,6 +79,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Hostile {
             "/log-garbage" => logs::garbage(out),
             // What is not granted.
             "/outbound" => reach::outbound(query.text("url").unwrap_or_default(), out),
+            "/fetch" => reach::fetch(query.text("url").unwrap_or_default(), out),
+            "/forward" => reach::forward(&request, query.text("url").unwrap_or_default(), out),
+            "/cycle" => reach::cycle(query.text("host").unwrap_or_default(), out),
+            "/flood" => query.number("n", out, |n, out| reach::flood(n, query.text("url").unwrap_or_default(), out)),
             "/connect" => reach::connect(query.text("to").unwrap_or_default(), out),
             "/resolve" => reach::resolve(query.text("name").unwrap_or_default(), out),
             "/open" => reach::open(query.text("path").unwrap_or_default(), out),
