@@ -30,13 +30,13 @@ pub(super) struct OwnRegistry {
     pub(super) registry: Registry,
     /// `HOST:PORT`.
     pub(super) address: String,
-    mirror: Mirror,
+    mirror: Arc<Mirror>,
     worlds: Arc<Worlds>,
 }
 
 impl OwnRegistry {
     pub(super) fn new(registry: Registry, address: String, mirror: Mirror) -> Self {
-        Self { registry, address, mirror, worlds: Arc::default() }
+        Self { registry, address, mirror: Arc::new(mirror), worlds: Arc::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! cluster's registry alone, so they need neither these logins nor that the other registry is up.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_api::{Code, Digest, ImageRef, Problem};
@@ -24,7 +25,7 @@ const COPIES_AT_ONCE: usize = 4;
 /// What belongs to an image together: a component, and a file system around it.
 const IMAGE_BYTES_MAX: u64 = 2 * COMPONENT_BYTES_MAX;
 
-/// How long an apply waits for a copy. The client of the API waits a little longer; what was pulled so far is not lost.
+/// How long an apply waits for a copy. The client of the API waits a little longer; the copy itself goes on.
 const COPY_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// Copies images of other registries.
@@ -58,12 +59,18 @@ impl Mirror {
     }
 
     /// Copies an image of another registry to `repository`; see `Images::copy`.
-    pub(super) async fn copy(&self, image: &ImageRef, repository: &str) -> Result<Digest, Problem> {
-        let copied = tokio::time::timeout(COPY_TIMEOUT, self.copy_from_anywhere(image, repository)).await;
-        copied.unwrap_or_else(|_| {
-            let detail = format!("failed to copy image {image}: it was not here within {COPY_TIMEOUT:?}");
-            Err(Problem::new(Code::Unavailable, detail).hint("apply it again, which goes on with what is missing"))
-        })
+    pub(super) async fn copy(self: &Arc<Self>, image: &ImageRef, repository: &str) -> Result<Digest, Problem> {
+        let (mirror, of, to) = (self.clone(), image.clone(), repository.to_owned());
+        // In a task of its own: a blob that takes longer than anybody waits would never be here otherwise.
+        let copy = tokio::spawn(async move { mirror.copy_from_anywhere(&of, &to).await });
+        match tokio::time::timeout(COPY_TIMEOUT, copy).await {
+            Ok(Ok(copied)) => copied,
+            Ok(Err(error)) => Err(Problem::new(Code::Internal, format!("failed to copy image {image}: {error}"))),
+            Err(_) => {
+                let detail = format!("failed to copy image {image}: it was not here within {COPY_TIMEOUT:?}");
+                Err(Problem::new(Code::Unavailable, detail).hint("the copy goes on: apply it again in a while"))
+            }
+        }
     }
 
     /// From the registry's mirrors, the first that has it, else from itself.
