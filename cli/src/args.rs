@@ -136,7 +136,7 @@ pub(crate) struct RegistryArgs {
     /// The largest blob that may be pushed
     #[arg(long, value_name = "SIZE", default_value = "16Gi")]
     pub blob_max: Bytes,
-    /// Another registry that may be copied from without TLS, HOST[:PORT]; may be repeated
+    /// Another registry that may be copied from without TLS, HOST or HOST:PORT; may be repeated
     #[arg(long, value_name = "REGISTRY", env = "SKIFF_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
     /// Where images of another registry are looked for first; may be repeated
@@ -206,7 +206,7 @@ pub(crate) struct PlainHttp {
 
 #[derive(Debug, Parser)]
 pub(crate) struct PullArgs {
-    /// An image of the cluster's registry, or of another: HOST/NAME[:TAG]
+    /// An image of the cluster's registry, or of another: HOST/NAME:TAG
     pub image: ImageRef,
     /// The file to write [default: the last part of the image's name, with .wasm]
     pub file: Option<PathBuf>,
@@ -243,9 +243,9 @@ pub(crate) enum ImageFormat {
 
 #[derive(Debug, Parser)]
 pub(crate) struct TagArgs {
-    /// NAME[:TAG] or NAME@DIGEST
+    /// NAME, NAME:TAG or NAME@DIGEST
     pub source: ImageRef,
-    /// NAME[:TAG]
+    /// NAME or NAME:TAG
     pub target: ImageRef,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
@@ -253,7 +253,7 @@ pub(crate) struct TagArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct RmiArgs {
-    /// NAME[:TAG] takes the tag away, NAME@DIGEST the image with all its tags
+    /// NAME:TAG takes the tag away, NAME@DIGEST the image with all its tags
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<ImageRef>,
     /// Also an image that a service runs
@@ -265,7 +265,7 @@ pub(crate) struct RmiArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct LoginArgs {
-    /// A registry, HOST[:PORT] [default: the control plane of --server, with --token]
+    /// A registry, HOST or HOST:PORT [default: the control plane of --server, with --token]
     pub registry: Option<String>,
     /// Who logs in to a registry
     #[arg(short, long, requires = "registry")]
@@ -282,7 +282,7 @@ pub(crate) struct LoginArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct LogoutArgs {
-    /// A registry, HOST[:PORT] [default: the control plane]
+    /// A registry, HOST or HOST:PORT [default: the control plane]
     pub registry: Option<String>,
     /// Also docker's login to the cluster's registry
     #[arg(long, conflicts_with = "registry")]
