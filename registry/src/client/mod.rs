@@ -2,7 +2,7 @@
 //!
 //! - [`component`]: what a `.wasm` file is, and the adapting of core modules.
 //! - [`artifact`]: the CNCF wasm artifact layout around it.
-//! - [`select`]: which layers of an image matter, whoever pushed it; [`search`]: the component in them, unpacked by
+//! - [`mod@select`]: which layers of an image matter, whoever pushed it; [`search`]: the component in them, unpacked by
 //!   [`unpack`].
 //! - [`remote`]: a registry, how it is reached and how often it is asked; [`options`] says which. [`challenge`], [`auth`] and
 //!   [`credentials`]: who asks. [`reach`]: where it may lead. [`failure`]: what its errors mean.
