@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 use skiff_disk::{Disk, write_atomic};
-use skiff_registry::client::{Logins, docker_key, encoded};
+use skiff_registry::client::{Error, Logins, docker_key, encoded, helper_program};
 
 use crate::exit::{Exit, Failure};
 
@@ -45,7 +45,7 @@ impl DockerLogins {
     /// Remembers a login.
     pub(crate) fn store(mut self, registry: &str, user: &str, password: &str) -> Result<(), Failure> {
         let key = docker_key(registry);
-        if let Some(helper) = self.helper(registry) {
+        if let Some(helper) = self.helper(registry)? {
             let login = json!({"ServerURL": key, "Username": user, "Secret": password});
             return ask(&helper, "store", &login.to_string());
         }
@@ -61,7 +61,7 @@ impl DockerLogins {
     /// Forgets a login. `false`: there was none.
     pub(crate) fn remove(mut self, registry: &str) -> Result<bool, Failure> {
         let key = docker_key(registry);
-        if let Some(helper) = self.helper(registry) {
+        if let Some(helper) = self.helper(registry)? {
             ask(&helper, "erase", key)?;
         }
         let auths = self.content.get_mut("auths").and_then(Value::as_object_mut);
@@ -73,10 +73,11 @@ impl DockerLogins {
         Ok(removed)
     }
 
-    fn helper(&self, registry: &str) -> Option<String> {
+    /// What is kept by a helper must not end in the file because the helper's name is wrong.
+    fn helper(&self, registry: &str) -> Result<Option<String>, Failure> {
         let named = self.content.get("credHelpers").and_then(|helpers| helpers.get(registry));
-        let helper = named.or(self.content.get("credsStore")).and_then(Value::as_str)?;
-        Some(format!("docker-credential-{helper}")).filter(|_| !helper.is_empty() && !helper.contains('/'))
+        let helper = named.or(self.content.get("credsStore")).and_then(Value::as_str).filter(|name| !name.is_empty());
+        Ok(helper.map(|helper| helper_program(helper, registry)).transpose().map_err(Error::from)?)
     }
 
     fn write(&self) -> Result<(), Failure> {
@@ -112,5 +113,22 @@ fn ask(helper: &str, verb: &str, input: &str) -> Result<(), Failure> {
     match output.status.success() {
         true => Ok(()),
         false => Err(failed(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_whose_name_is_wrong_keeps_a_login_out_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        for name in ["../evil", "a b"] {
+            let content = serde_json::from_value(json!({"credsStore": name})).unwrap();
+            let logins = DockerLogins { path: path.clone(), content };
+            assert!(logins.store("a.example", "user", "password").is_err(), "{name}");
+            assert!(!path.exists());
+        }
     }
 }

@@ -244,14 +244,21 @@ pub fn encoded(user: &str, password: &str) -> String {
     STANDARD.encode(format!("{user}:{password}"))
 }
 
+/// The program of a helper that docker's file names for a registry.
+pub fn helper_program(helper: &str, registry: &str) -> Result<String, CredentialError> {
+    let program = format!("docker-credential-{helper}");
+    match helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        true => Ok(program),
+        false => {
+            let why = "this is not the name of a program".to_owned();
+            Err(CredentialError::Helper { registry: registry.to_owned(), helper: program, why })
+        }
+    }
+}
+
 /// Asks a helper. One that does not know the registry is no error.
 async fn ask(helper: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
-    let program = format!("docker-credential-{helper}");
-    if !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        let why = "this is not the name of a program".to_owned();
-        return Err(CredentialError::Helper { registry: server.to_owned(), helper: program, why });
-    }
-    ask_program(Path::new(&program), server).await
+    ask_program(Path::new(&helper_program(helper, server)?), server).await
 }
 
 async fn ask_program(program: &Path, server: &str) -> Result<Option<Credential>, CredentialError> {

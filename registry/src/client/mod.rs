@@ -32,7 +32,7 @@ mod unpack;
 
 pub use artifact::Artifact;
 pub use component::{COMPONENT_BYTES_MAX, Component, InvalidWasm, NESTING_MAX, World, is_too_deep};
-pub use credentials::{Credential, CredentialError, Logins, docker_key, encoded};
+pub use credentials::{Credential, CredentialError, Logins, docker_key, encoded, helper_program};
 pub use error::{Error, Login};
 pub use fetch::PulledManifest;
 pub use files::FileReader;
