@@ -8,12 +8,9 @@ use anyhow::Result;
 
 use crate::Subject;
 use crate::cluster::Cluster;
-use crate::fleet::{ask, ask_all, connect, deploy};
-use crate::report::{Bar, Report, spread};
+use crate::fleet::{MEDIAN_BAR, P99_BAR, ask, ask_all, connect, deploy};
+use crate::report::{Report, spread};
 use crate::stats::Summary;
-
-const MEDIAN_BAR: Bar = Bar { below: 1e-3, shown: "1 ms" };
-const P99_BAR: Bar = Bar { below: 5e-3, shown: "5 ms" };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {

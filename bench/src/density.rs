@@ -9,15 +9,13 @@ use anyhow::Result;
 
 use crate::Subject;
 use crate::cluster::Cluster;
-use crate::fleet::{ask, ask_all, connect, deploy};
+use crate::fleet::{MEDIAN_BAR, P99_BAR, ask, ask_all, connect, deploy};
 use crate::process;
 use crate::report::{Bar, Report, megabytes};
 
 const RESTART_BAR: Bar = Bar { below: 10.0, shown: "10 s" };
 const UNUSED_BAR: Bar = Bar { below: 8192.0, shown: "8 KiB" };
 const USED_BAR: Bar = Bar { below: 700e6, shown: "700 MB" };
-const MEDIAN_BAR: Bar = Bar { below: 1e-3, shown: "1 ms" };
-const P99_BAR: Bar = Bar { below: 5e-3, shown: "5 ms" };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {

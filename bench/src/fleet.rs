@@ -10,7 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cluster::Cluster;
+use crate::report::Bar;
 use crate::tiny;
+
+/// What a first request to one that is not loaded may take.
+pub(crate) const MEDIAN_BAR: Bar = Bar { below: 1e-3, shown: "1 ms" };
+pub(crate) const P99_BAR: Bar = Bar { below: 5e-3, shown: "5 ms" };
 
 /// Services in one file: the API takes some hundred kilobytes at once.
 const APPLIED_AT_ONCE: usize = 500;
