@@ -16,6 +16,7 @@ mod push;
 mod rmi;
 mod run;
 mod scale;
+mod serving;
 mod small;
 mod tag;
 mod up;

@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 
 /// How long a request's head may take, also the silence between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,8 +36,22 @@ const H2_STREAMS_MAX: u32 = 256;
 /// How long to wait when no connection can be accepted, as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long answers of the API may take once the process stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Waits for a server that was told to stop.
+pub(in crate::verbs) async fn drain(server: JoinHandle<()>) {
+    if tokio::time::timeout(DRAIN, server).await.is_err() {
+        tracing::warn!("stopped with answers of the API still under way");
+    }
+}
+
 /// Serves until `stops`, then finishes what has begun.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut stops: oneshot::Receiver<()>) -> io::Result<()> {
+pub(in crate::verbs) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    mut stops: oneshot::Receiver<()>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, flock};
 use skiff_disk::{Disk, write_atomic};
 
+use crate::context::user_folder;
 use crate::exit::{Exit, Failure};
 
 /// 32 random bytes: nobody guesses them.
@@ -14,9 +15,17 @@ const TOKEN_BYTES: usize = 32;
 /// Room for the token and whatever space an editor left around it.
 const TOKEN_FILE_BYTES_MAX: u64 = 1024;
 
+/// The folder that was given, or that of the user.
+pub(in crate::verbs) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(folder) => Ok(folder),
+        None => Ok(user_folder("XDG_DATA_HOME", ".local/share")?.join("skiff")),
+    }
+}
+
 /// A data folder that this process owns until it ends.
 #[derive(Debug)]
-pub(super) struct Data {
+pub(in crate::verbs) struct Data {
     path: PathBuf,
     /// The kernel gives the lock back when the process is gone, however it goes.
     _lock: File,
@@ -24,7 +33,7 @@ pub(super) struct Data {
 
 impl Data {
     /// Makes the folder if it is missing, and takes it.
-    pub(super) fn open(path: &Path, disk: &Disk) -> Result<Self, Failure> {
+    pub(in crate::verbs) fn open(path: &Path, disk: &Disk) -> Result<Self, Failure> {
         // Before anything is done to it: a file that was named by mistake stays as it is.
         if path.exists() && !path.is_dir() {
             let path = path.display();
@@ -54,12 +63,12 @@ impl Data {
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
-    pub(super) fn join(&self, name: &str) -> PathBuf {
+    pub(in crate::verbs) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// The admin token: made at the first start, kept ever after.
-    pub(super) fn token(&self, disk: &Disk) -> Result<String, Failure> {
+    pub(in crate::verbs) fn token(&self, disk: &Disk) -> Result<String, Failure> {
         token(&self.path, disk)
     }
 }
