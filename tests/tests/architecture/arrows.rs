@@ -9,18 +9,31 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// What each crate may use of the others, in code and in tests.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("skiff-api", &[]),
     ("skiff-disk", &[]),
-    ("skiff-registry", &["skiff-api", "skiff-disk"]),
-    ("skiff-host", &["skiff-api", "skiff-disk", "skiff-registry"]),
-    ("skiff-scheduler", &["skiff-api", "skiff-disk", "skiff-registry"]),
-    ("skiff", &["skiff-api", "skiff-disk", "skiff-host", "skiff-registry", "skiff-scheduler"]),
+    ("skiff-link", &["skiff-api", "skiff-disk"]),
+    ("skiff-registry", &["skiff-api", "skiff-disk", "skiff-link"]),
+    ("skiff-host", &["skiff-api", "skiff-disk", "skiff-link", "skiff-registry"]),
+    ("skiff-scheduler", &["skiff-api", "skiff-disk", "skiff-link", "skiff-registry"]),
+    ("skiff", &["skiff-api", "skiff-disk", "skiff-host", "skiff-link", "skiff-registry", "skiff-scheduler"]),
     (
         "skiff-tests",
-        &["skiff", "skiff-api", "skiff-disk", "skiff-fuzz", "skiff-host", "skiff-registry", "skiff-scheduler"],
+        &[
+            "skiff",
+            "skiff-api",
+            "skiff-disk",
+            "skiff-fuzz",
+            "skiff-host",
+            "skiff-link",
+            "skiff-registry",
+            "skiff-scheduler",
+        ],
     ),
-    ("skiff-bench", &["skiff", "skiff-api", "skiff-disk", "skiff-host", "skiff-registry", "skiff-scheduler"]),
+    (
+        "skiff-bench",
+        &["skiff", "skiff-api", "skiff-disk", "skiff-host", "skiff-link", "skiff-registry", "skiff-scheduler"],
+    ),
     ("xtask", &[]),
 ];
 

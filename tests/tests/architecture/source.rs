@@ -12,7 +12,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Item, Meta, Token};
 
 /// The workspace's crates by folder.
-pub(super) const CRATES: [&str; 9] = ["api", "bench", "cli", "disk", "host", "registry", "scheduler", "tests", "xtask"];
+pub(super) const CRATES: [&str; 10] =
+    ["api", "bench", "cli", "disk", "host", "link", "registry", "scheduler", "tests", "xtask"];
 
 /// A source file of a crate.
 pub(super) struct File {
