@@ -197,6 +197,7 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
         version,
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         gateway: advertise.unwrap_or_else(|| addr.to_string()),
+        peer: None,
         site: String::new(),
         labels: BTreeMap::new(),
         capacity: capacity::of_this_machine(),

@@ -255,6 +255,9 @@ pub struct NodeStatus {
     pub platform: String,
     /// Where its gateway answers, `HOST:PORT`.
     pub gateway: String,
+    /// Where it answers other nodes, `HOST:PORT`. Empty: it does not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer: String,
     /// Nodes of one site can dial one another. Empty: the only one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub site: String,

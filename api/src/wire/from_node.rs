@@ -10,6 +10,10 @@ use crate::resource::{EngineReport, EventType, ReplicaStatus, Resources};
 use crate::wire::Fence;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "messages are few and move between channels, which hold at most hundreds"
+)]
 pub enum FromNode {
     /// The first message on a link.
     Hello(Hello),
@@ -43,6 +47,9 @@ pub struct Hello {
     pub platform: String,
     /// Where its gateway answers, `HOST:PORT`.
     pub gateway: String,
+    /// Where it answers other nodes, `HOST:PORT`. Without it, it neither asks them nor answers them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// Nodes of one site can dial one another.
     #[serde(default)]
     pub site: String,

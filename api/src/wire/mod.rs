@@ -12,7 +12,7 @@ mod to_node;
 
 pub use fence::{Base, Fence};
 pub use from_node::{FromNode, Hello, LogLine, NodeEvent, Observed, Stream};
-pub use to_node::{Assignment, Desired, LogQuery, Routes, ServiceRoutes, ToNode};
+pub use to_node::{Assignment, Desired, Endpoint, LogQuery, Routes, ServiceRoutes, ToNode};
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;

@@ -67,6 +67,22 @@ pub struct ServiceRoutes {
     /// Which services may call it.
     #[serde(default, skip_serializing_if = "Callers::is_default")]
     pub callers: Callers,
+    /// Other nodes that answer for it: some of them, where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A node that has replicas of a service, as other nodes reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub node: Uid,
+    /// Its port for other nodes, `HOST:PORT`.
+    pub address: String,
+    /// How many of the service's replicas are ready there.
+    pub replicas: u32,
+    /// It cannot be heard by the control plane: only for requests that nobody else takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
 }
 
 /// Which lines of which replica's log.

@@ -58,7 +58,7 @@ mod tests {
     fn routes(service: &str, counter: u64) -> Set<ServiceKey, ServiceRoutes> {
         let service = ServiceKey { namespace: "default".parse().unwrap(), name: service.parse().unwrap() };
         let callers = skiff_api::resource::Callers::default();
-        let routes = ServiceRoutes { service: service.clone(), routes: Vec::new(), callers };
+        let routes = ServiceRoutes { service: service.clone(), routes: Vec::new(), callers, endpoints: Vec::new() };
         Set { fence: Fence { epoch: 1, term: 1, counter }, items: [(service, routes)].into() }
     }
 

@@ -154,7 +154,8 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
 
 pub(crate) fn routes(name: &str, routes: &[(Option<&str>, &str)]) -> ServiceRoutes {
     let route = |(host, path): &(Option<&str>, &str)| Route { host: host.map(str::to_owned), path: (*path).to_owned() };
-    ServiceRoutes { service: service(name), routes: routes.iter().map(route).collect(), callers: Callers::default() }
+    let (service, routes) = (service(name), routes.iter().map(route).collect());
+    ServiceRoutes { service, routes, callers: Callers::default(), endpoints: Vec::new() }
 }
 
 /// The other end of a node's link.

@@ -15,6 +15,7 @@ use super::mirror::Touched;
 use super::term::Term;
 use crate::link::{Arrival, LinkId, LogRouter, Refused, Session, What};
 use crate::plan::State;
+use crate::plan::endpoints::Directory;
 
 /// More than a host name may have.
 const NODE_NAME_BYTES_MAX: usize = 253;
@@ -26,6 +27,7 @@ pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
     by_node: BTreeMap<NodeName, LinkId>,
     term: Term,
+    directory: Directory,
     logs: LogRouter,
     counters: Arc<Counters>,
 }
@@ -49,7 +51,7 @@ pub(super) enum News {
 
 impl Links {
     pub(super) fn new(term: Term, logs: LogRouter, counters: Arc<Counters>) -> Self {
-        Self { links: BTreeMap::new(), by_node: BTreeMap::new(), term, logs, counters }
+        Self { links: BTreeMap::new(), by_node: BTreeMap::new(), term, directory: Directory::default(), logs, counters }
     }
 
     /// Takes in what came from a link, and answers what the node must be told at once.
@@ -107,11 +109,13 @@ impl Links {
 
     /// Tells every node what changed.
     pub(super) fn publish(&mut self, state: &State, touched: &Touched) -> Vec<News> {
+        self.directory.forget(&touched.routes);
         let ids: Vec<LinkId> = self.by_node.values().copied().collect();
         let mut news = Vec::new();
         for id in ids {
             let Some(link) = self.links.get_mut(&id) else { continue };
-            let messages = link.session.delta(state, &touched.replicas, &touched.routes, || self.term.next());
+            let known = (state, &mut self.directory);
+            let messages = link.session.delta(known, &touched.replicas, &touched.routes, || self.term.next());
             news.extend(self.send(id, messages));
         }
         news
@@ -119,13 +123,14 @@ impl Links {
 
     /// Tells every node everything, when it is not known what changed.
     pub(super) fn publish_whole(&mut self, state: &State) -> Vec<News> {
+        self.directory = Directory::default();
         let ids: BTreeSet<LinkId> = self.by_node.values().copied().collect();
         ids.into_iter().filter_map(|id| self.send_whole(id, state)).collect()
     }
 
     fn send_whole(&mut self, id: LinkId, state: &State) -> Option<News> {
         let link = self.links.get_mut(&id)?;
-        let messages = link.session.whole(state, || self.term.next());
+        let messages = link.session.whole(state, &mut self.directory, || self.term.next());
         self.send(id, messages)
     }
 
@@ -169,7 +174,8 @@ fn check(hello: &Hello) -> Result<(), Refused> {
     if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
         return Err(Refused::BadName);
     }
-    let texts = [&hello.version, &hello.platform, &hello.gateway, &hello.engine.name];
+    let peer = hello.peer.clone().unwrap_or_default();
+    let texts = [&hello.version, &hello.platform, &hello.gateway, &peer, &hello.engine.name];
     if !skiff_api::validate::node(&hello.labels, &NodeSpec::default()).is_empty() || !is_site(&hello.site) {
         return Err(Refused::BadLabels);
     }

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skiff_api::resource::{Kind, Namespace, Node, Object, Replica, Revision, Service, Spec};
-use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey};
+use skiff_api::resource::{Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Service, Spec};
+use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 
 use crate::objects::{ObjectKey, decode, key};
 use crate::plan::State;
@@ -17,7 +17,7 @@ use crate::store::{self, Batch, Entry, List, Revision as StoreRevision, Store};
 pub(crate) struct Touched {
     /// To be planned.
     pub(crate) services: BTreeSet<ServiceKey>,
-    /// Whose routes may differ.
+    /// Whose routes may differ, or who answers for them.
     pub(crate) routes: BTreeSet<ServiceKey>,
     /// Whose assignment may differ.
     pub(crate) replicas: BTreeSet<ReplicaKey>,
@@ -75,6 +75,10 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
             let service = ServiceKey { namespace: namespace.clone(), name: owner.spec.service.clone() };
             let name = ReplicaName::new(key.name);
             touched.room |= replica.is_none();
+            let before = state.workload(&service).and_then(|workload| workload.replicas.get(&name)).cloned();
+            if answers_on(before.as_deref()) != answers_on(replica.as_deref()) {
+                touched.routes.insert(service.clone());
+            }
             state.set_replica(&service, &name, replica);
             touched.replicas.insert(ReplicaKey { namespace: namespace.clone(), name });
             touched.services.insert(service);
@@ -91,10 +95,16 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
                 let capacity = node.as_ref().map(|node| node.status.capacity);
                 node.map(|node| (node.status.liveness, node.spec.clone(), node.metadata.labels.clone(), capacity))
             };
+            let placed = || {
+                let placed = state.node(&name).map(|node| &node.replicas).into_iter().flatten();
+                placed.filter_map(|replica| state.owner(replica))
+            };
+            if reached_at(before.as_deref()) != reached_at(after.as_deref()) {
+                touched.routes.extend(placed());
+            }
             if decides(before) != decides(after) {
                 touched.nodes = true;
-                let placed = state.node(&name).map(|node| &node.replicas).into_iter().flatten();
-                touched.services.extend(placed.filter_map(|replica| state.owner(replica)));
+                touched.services.extend(placed());
                 touched.services.extend(state.everywhere().iter().cloned());
             }
         }
@@ -105,6 +115,18 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
         }
         _ => {}
     }
+}
+
+/// The node on which a replica answers requests, if it does.
+fn answers_on(replica: Option<&Replica>) -> Option<&NodeName> {
+    replica.filter(|replica| replica.status.phase == Phase::Ready)?.spec.node.as_ref()
+}
+
+/// Where other nodes reach a node, and whether they should.
+fn reached_at(node: Option<&Node>) -> Option<(Liveness, &Uid, &str, &str)> {
+    let node = node?;
+    let status = &node.status;
+    Some((status.liveness, &node.metadata.uid, &status.peer, &status.site))
 }
 
 fn read<T, S: Spec>(entry: Option<&Entry>) -> Option<Arc<T>>

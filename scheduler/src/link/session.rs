@@ -10,6 +10,7 @@ use skiff_api::{NodeName, ReplicaKey, ServiceKey};
 
 use crate::plan::State;
 use crate::plan::desired::Told;
+use crate::plan::endpoints::{Directory, Listener};
 
 /// Why a link is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,7 @@ pub(crate) enum Refused {
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    node: Option<NodeName>,
+    listener: Option<Listener>,
     told: Told,
     desired: Fence,
     routes: Fence,
@@ -43,17 +44,18 @@ pub(crate) struct Session {
 impl Session {
     /// Who is at the other end, once it has said so.
     pub(crate) fn node(&self) -> Option<&NodeName> {
-        self.node.as_ref()
+        self.listener.as_ref().map(|listener| &listener.node)
     }
 
     pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Refused> {
         if hello.protocol != PROTOCOL {
             return Err(Refused::Protocol { theirs: hello.protocol });
         }
-        match &self.node {
+        match self.node() {
             Some(was) if *was != hello.node => Err(Refused::Renamed { was: was.clone(), says: hello.node.clone() }),
             _ => {
-                self.node = Some(hello.node.clone());
+                let (node, site) = (hello.node.clone(), hello.site.clone());
+                self.listener = Some(Listener { node, site, has_peers: hello.peer.is_some() });
                 Ok(())
             }
         }
@@ -68,13 +70,18 @@ impl Session {
             FromNode::Event(_) => "an event",
             FromNode::Logs { .. } | FromNode::LogsEnd { .. } => "log lines",
         };
-        self.node.clone().ok_or(Refused::NoHello { message })
+        self.node().cloned().ok_or(Refused::NoHello { message })
     }
 
     /// All that the node should run and answer for. Nothing before its hello.
-    pub(crate) fn whole(&mut self, state: &State, mut fence: impl FnMut() -> Fence) -> Vec<ToNode> {
-        let Some(node) = &self.node else { return Vec::new() };
-        let (told, assignments, routes) = Told::whole(state, node);
+    pub(crate) fn whole(
+        &mut self,
+        state: &State,
+        directory: &mut Directory,
+        mut fence: impl FnMut() -> Fence,
+    ) -> Vec<ToNode> {
+        let Some(listener) = &self.listener else { return Vec::new() };
+        let (told, assignments, routes) = Told::whole(state, directory, listener);
         self.told = told;
         self.routes = fence();
         self.desired = fence();
@@ -86,21 +93,21 @@ impl Session {
     /// What changed. Routes come first: what is removed gets no new requests before it stops.
     pub(crate) fn delta<'a>(
         &mut self,
-        state: &State,
+        (state, directory): (&State, &mut Directory),
         replicas: impl IntoIterator<Item = &'a ReplicaKey>,
         services: impl IntoIterator<Item = &'a ServiceKey>,
         mut fence: impl FnMut() -> Fence,
     ) -> Vec<ToNode> {
-        let Some(node) = &self.node else { return Vec::new() };
+        let Some(listener) = &self.listener else { return Vec::new() };
         let mut messages = Vec::new();
-        let routes = self.told.route(state, services);
+        let routes = self.told.route(state, directory, listener, services);
         if !routes.is_empty() {
             let base = Base::After(self.routes);
             self.routes = fence();
             let (upsert, remove) = (routes.upsert, routes.remove);
             messages.push(ToNode::Routes(Routes { fence: self.routes, base, upsert, remove }));
         }
-        let desired = self.told.assign(state, node, replicas.into_iter().cloned());
+        let desired = self.told.assign(state, &listener.node, replicas.into_iter().cloned());
         if !desired.is_empty() {
             let base = Base::After(self.desired);
             self.desired = fence();
@@ -135,23 +142,25 @@ mod tests {
         world.revision("cart", 1, memory(1));
         let mut session = Session::default();
         let mut fence = counting();
-        assert!(session.whole(&world.state, &mut fence).is_empty(), "nobody is there yet");
+        let directory = &mut Directory::default();
+        assert!(session.whole(&world.state, directory, &mut fence).is_empty(), "nobody is there yet");
         session.hello(&hello_from("n", memory(10))).unwrap();
-        let whole = session.whole(&world.state, &mut fence);
+        let whole = session.whole(&world.state, directory, &mut fence);
         assert!(matches!(&whole[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
             if routes.base == Base::Whole && routes.upsert.len() == 1 && desired.base == Base::Whole));
 
         world.replica("cart", 1, "aaaaa", Some("n"), Phase::Pending);
         let replica = ReplicaKey { namespace: key("x").namespace, name: ReplicaName::new("cart-1-aaaaa") };
-        let delta = session.delta(&world.state, [&replica], [&key("cart")], &mut fence);
+        let delta = session.delta((&world.state, directory), [&replica], [&key("cart")], &mut fence);
         let [ToNode::Desired(desired)] = &delta[..] else { panic!("{delta:?}") };
         assert_eq!(desired.base, Base::After(Fence { epoch: 1, term: 1, counter: 2 }));
         assert_eq!((desired.fence.counter, desired.upsert.len()), (3, 1));
-        assert!(session.delta(&world.state, [&replica], [&key("cart")], &mut fence).is_empty());
+        assert!(session.delta((&world.state, directory), [&replica], [&key("cart")], &mut fence).is_empty());
 
         world.no_service("cart");
         world.no_replica("cart", "cart-1-aaaaa");
-        let delta = session.delta(&world.state, [&replica], [&key("cart")], &mut fence);
+        directory.forget([&key("cart")]);
+        let delta = session.delta((&world.state, directory), [&replica], [&key("cart")], &mut fence);
         assert!(matches!(&delta[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
             if routes.remove == [key("cart")] && desired.remove == [replica]
                 && desired.base == Base::After(Fence { epoch: 1, term: 1, counter: 3 })));

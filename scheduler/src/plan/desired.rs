@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use skiff_api::resource::{Callers, Route};
 use skiff_api::wire::{Assignment, ServiceRoutes};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
 
 use super::State;
-use crate::objects::routes_of;
+use super::endpoints::{Directory, Listener};
 
 /// The assignment of a replica, if it is placed on that node and its revision is known.
 pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<Assignment> {
@@ -31,18 +30,12 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
     })
 }
 
-/// Where a service is found, if it exists. It need not have a replica: the gateway then says that it has none.
-pub fn routes(state: &State, key: &ServiceKey) -> Option<ServiceRoutes> {
-    let service = state.workload(key)?.service.as_ref()?;
-    let callers = service.spec.http.callers.clone();
-    Some(ServiceRoutes { service: key.clone(), routes: routes_of(key, &service.spec), callers })
-}
-
 /// What one link was told.
 #[derive(Debug, Default)]
 pub struct Told {
     assigned: BTreeMap<ReplicaKey, Uid>,
-    routed: BTreeMap<ServiceKey, (Vec<Route>, Callers)>,
+    /// By the print of what was said.
+    routed: BTreeMap<ServiceKey, u64>,
 }
 
 /// What differs from what was told.
@@ -60,12 +53,16 @@ impl<K, V> Delta<K, V> {
 
 impl Told {
     /// Everything, as though nothing had been told.
-    pub fn whole(state: &State, node: &NodeName) -> (Self, Vec<Assignment>, Vec<ServiceRoutes>) {
-        let mut told = Self::default();
+    pub fn whole(
+        state: &State,
+        directory: &mut Directory,
+        listener: &Listener,
+    ) -> (Self, Vec<Assignment>, Vec<ServiceRoutes>) {
+        let (mut told, node) = (Self::default(), &listener.node);
         let placed: Vec<ReplicaKey> =
             state.node(node).map_or_else(Vec::new, |node| node.replicas.iter().cloned().collect());
         let assigned = told.assign(state, node, placed);
-        let routed = told.route(state, state.workloads().keys());
+        let routed = told.route(state, directory, listener, state.workloads().keys());
         (told, assigned.upsert, routed.upsert)
     }
 
@@ -96,17 +93,17 @@ impl Told {
     pub fn route<'a>(
         &mut self,
         state: &State,
+        directory: &mut Directory,
+        listener: &Listener,
         touched: impl IntoIterator<Item = &'a ServiceKey>,
     ) -> Delta<ServiceKey, ServiceRoutes> {
         let mut delta = Delta { upsert: Vec::new(), remove: Vec::new() };
         for key in touched {
-            match routes(state, key) {
-                Some(routes) => {
-                    let told = self.routed.entry(key.clone()).or_default();
-                    let now = (routes.routes.clone(), routes.callers.clone());
-                    if *told != now {
-                        *told = now;
-                        delta.upsert.push(routes);
+            match directory.entry(state, key, listener) {
+                Some(entry) => {
+                    let before = self.routed.insert(key.clone(), entry.print);
+                    if before != Some(entry.print) {
+                        delta.upsert.push(entry.routes(key));
                     }
                 }
                 None if self.routed.remove(key).is_some() => delta.remove.push(key.clone()),
@@ -129,13 +126,21 @@ mod tests {
         ReplicaKey { namespace: key("x").namespace, name: ReplicaName::new(name) }
     }
 
+    fn listener() -> Listener {
+        Listener { node: NodeName::new("n"), site: String::new(), has_peers: true }
+    }
+
+    fn route(told: &mut Told, world: &World, service: &str) -> Delta<ServiceKey, ServiceRoutes> {
+        told.route(&world.state, &mut Directory::default(), &listener(), [&key(service)])
+    }
+
     #[test]
     fn a_change_is_told_once() {
         let mut world = World::new();
         let node = NodeName::new("n");
         world.node("n", memory(10));
         world.service("cart", 1, memory(1));
-        let (mut told, assigned, routed) = Told::whole(&world.state, &node);
+        let (mut told, assigned, routed) = Told::whole(&world.state, &mut Directory::default(), &listener());
         assert_eq!((assigned.len(), routed.len()), (0, 1));
         assert_eq!(routed[0].routes[0].host.as_deref(), Some("cart.default.localhost"));
 
@@ -153,9 +158,15 @@ mod tests {
         world.replica("cart", 1, "aaaaa", Some("m"), Phase::Ready);
         assert_eq!(told.assign(&world.state, &node, touched()).remove, touched());
 
-        assert!(told.route(&world.state, [&key("cart")]).is_empty());
+        assert!(route(&mut told, &world, "cart").is_empty(), "a node that has no port for others is no news");
+        world.node("m", memory(10));
+        world.change_node("m", |node| node.status.peer = "m:1".to_owned());
+        assert_eq!(route(&mut told, &world, "cart").upsert[0].endpoints[0].address, "m:1");
+        assert!(route(&mut told, &world, "cart").is_empty());
+        world.suspect("m");
+        assert!(route(&mut told, &world, "cart").upsert[0].endpoints[0].suspect);
         world.no_service("cart");
-        assert_eq!(told.route(&world.state, [&key("cart")]).remove, [key("cart")]);
+        assert_eq!(route(&mut told, &world, "cart").remove, [key("cart")]);
     }
 
     #[test]
@@ -169,9 +180,9 @@ mod tests {
             world.revision(service, 1, memory(1));
             world.replica(service, 1, "aaaaa", Some(if service == "b" { "m" } else { "n" }), Phase::Pending);
             told.assign(&world.state, &node, [replica(&format!("{service}-1-aaaaa"))]);
-            told.route(&world.state, [&key(service)]);
+            route(&mut told, &world, service);
         }
-        let (whole, assigned, routed) = Told::whole(&world.state, &node);
+        let (whole, assigned, routed) = Told::whole(&world.state, &mut Directory::default(), &listener());
         assert_eq!((assigned.len(), routed.len()), (2, 3));
         assert_eq!((whole.assigned, whole.routed), (told.assigned, told.routed));
     }

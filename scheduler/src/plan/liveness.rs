@@ -115,6 +115,7 @@ pub fn hello(before: &NodeStatus, hello: &Hello, now: Timestamp) -> NodeStatus {
         version: hello.version.clone(),
         platform: hello.platform.clone(),
         gateway: hello.gateway.clone(),
+        peer: hello.peer.clone().unwrap_or_default(),
         site: hello.site.clone(),
         capacity: hello.capacity,
         engine: hello.engine.clone(),

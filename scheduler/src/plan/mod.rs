@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   State ── service ──> revision ─> rollout ─> placement ─> status ──> Plan { actions, events } ── lint ──> execute
-//!     └───── desired ──> what each node should run and answer for
+//!     └───── desired ──> what each node should run and answer for, and who else does (endpoints)
 //! ```
 //!
 //! [`service::plan`] puts the parts together for one service. A plan is one step, small enough for one transaction;
@@ -14,6 +14,7 @@
 pub mod action;
 pub mod board;
 pub mod desired;
+pub mod endpoints;
 pub mod everywhere;
 pub mod lint;
 pub mod liveness;

@@ -41,6 +41,7 @@ pub(crate) fn hello_from(node: &str, capacity: Resources) -> Hello {
         version: "0.1.0".to_owned(),
         platform: "linux/x86_64".to_owned(),
         gateway: "127.0.0.1:8080".to_owned(),
+        peer: None,
         site: String::new(),
         labels: Default::default(),
         capacity,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skiff_api::resource::{Liveness, NodeSpec, Phase};
+use skiff_api::resource::{Liveness, NodeSpec, Phase, ServiceSpec};
+use skiff_api::wire::{Endpoint, Hello};
 use skiff_scheduler::objects::Change;
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::MemoryStore;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, key};
 use crate::node::{FakeNode, View, hello, ready};
 
 const QUICK: LivenessOptions = LivenessOptions { dead_after_ms: 300, grace_ms: 0 };
@@ -78,6 +79,55 @@ async fn a_dead_nodes_replicas_are_placed_elsewhere_and_it_drops_them_when_it_is
     let view = a.wait("the whole", |view| view.wholes == 1 && view.assigned.is_empty()).await;
     assert_eq!((view.started, view.stopped), (0, 1));
     assert_eq!(b.view.borrow().stopped, before.stopped, "nobody else restarts anything");
+}
+
+/// A node that answers others at `NAME:1`.
+async fn join_with_peers(cluster: &Cluster, name: &str, had: View) -> FakeNode {
+    let hello = Hello { peer: Some(format!("{name}:1")), ..hello(name) };
+    let node = FakeNode::connect(cluster.control.connect_node(), hello, had, ready()).await;
+    cluster.node_is(name, Liveness::Alive).await;
+    node
+}
+
+/// What a node was told of who else answers for a service: `b:1`, or `b:1?` where that is suspect.
+fn told(view: &View, service: &str) -> Vec<String> {
+    view.routes.get(&key(service)).map(|routes| words(&routes.endpoints)).unwrap_or_default()
+}
+
+fn words(endpoints: &[Endpoint]) -> Vec<String> {
+    let word = |endpoint: &Endpoint| format!("{}{}", endpoint.address, if endpoint.suspect { "?" } else { "" });
+    endpoints.iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn nodes_hear_who_else_answers_and_who_is_lost() {
+    let cluster = Cluster::start().await;
+    let mut a = join_with_peers(&cluster, "a", View::default()).await;
+    let mut b = join_with_peers(&cluster, "b", View::default()).await;
+    let mut shy = join(&cluster, "shy", View::default()).await;
+    let on_b = |spec: &mut ServiceSpec| _ = spec.placement.require.insert("node".to_owned(), "b".to_owned());
+    cluster.apply("hello", on_b).await;
+    cluster.ready("hello").await;
+    a.wait("b", |view| told(view, "hello") == ["b:1"]).await;
+    b.wait("its own", |view| view.assigned.len() == 1).await;
+    assert_eq!(told(&b.view.borrow(), "hello"), [""; 0], "nobody is told of himself");
+    assert_eq!(told(&shy.view.borrow(), "hello"), [""; 0], "who has no port for others has no way to them");
+    shy.wait("the routes", |view| view.routes.contains_key(&key("hello"))).await;
+
+    let had = b.stop().await;
+    a.wait("the loss of b", |view| told(view, "hello") == ["b:1?"]).await;
+    let mut b = join_with_peers(&cluster, "b", had).await;
+    a.wait("b again", |view| told(view, "hello") == ["b:1"]).await;
+
+    // It moves: the others hear of the new place before the old one is to stop.
+    let _c = join_with_peers(&cluster, "c", View::default()).await;
+    let before = a.view.borrow().heard.len();
+    cluster.apply("hello", |spec| _ = spec.placement.require.insert("node".to_owned(), "c".to_owned())).await;
+    change(&cluster, "b", |spec| (spec.unschedulable, spec.draining) = (true, true)).await;
+    b.wait("nothing", |view| view.assigned.is_empty()).await;
+    let view = a.wait("c alone", |view| told(view, "hello") == ["c:1"]).await;
+    let heard = view.heard[before..].iter().map(|routes| words(&routes.endpoints));
+    assert_eq!(heard.collect::<Vec<_>>(), [vec!["b:1", "c:1"], vec!["c:1"]]);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub(crate) struct View {
     pub(crate) wholes: usize,
     /// `routes` or `desired`, in the order of the messages that removed something.
     pub(crate) removals: Vec<&'static str>,
+    /// Every change of a service's routes, in order.
+    pub(crate) heard: Vec<ServiceRoutes>,
 }
 
 pub(crate) struct FakeNode {
@@ -47,6 +49,7 @@ pub(crate) fn hello(name: &str) -> Hello {
         version: "0.1.0".to_owned(),
         platform: "linux/x86_64".to_owned(),
         gateway: "127.0.0.1:8080".to_owned(),
+        peer: None,
         site: String::new(),
         labels: BTreeMap::new(),
         capacity: Resources { memory: Bytes::mebi(64 << 10), cpu: MilliCpu(1_000_000) },
@@ -149,5 +152,6 @@ fn take_routes(view: &mut View, routes: Routes) {
         view.removals.push("routes");
     }
     routes.remove.iter().for_each(|key| _ = view.routes.remove(key));
+    view.heard.extend(routes.upsert.iter().cloned());
     view.routes.extend(routes.upsert.into_iter().map(|routes| (routes.service.clone(), routes)));
 }
