@@ -13,6 +13,16 @@ pub enum Code {
     Invalid,
     /// There is no valid token (401).
     Unauthorized,
+    /// No join token is like that (401).
+    TokenUnknown,
+    /// The join token was good for some time, which is over (401).
+    TokenExpired,
+    /// As many machines have joined with the token as may (401).
+    TokenUsedUp,
+    /// Somebody has ended the join token (401).
+    TokenRevoked,
+    /// The node was removed from the cluster (401).
+    NodeRevoked,
     /// The token does not allow it, or nobody may write it (403).
     Forbidden,
     /// The service allows itself more than its namespace grants (403).
@@ -45,9 +55,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables in documents and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Invalid,
         Self::Unauthorized,
+        Self::TokenUnknown,
+        Self::TokenExpired,
+        Self::TokenUsedUp,
+        Self::TokenRevoked,
+        Self::NodeRevoked,
         Self::Forbidden,
         Self::NotGranted,
         Self::NotFound,
@@ -67,7 +82,12 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
-            Self::Unauthorized => 401,
+            Self::Unauthorized
+            | Self::TokenUnknown
+            | Self::TokenExpired
+            | Self::TokenUsedUp
+            | Self::TokenRevoked
+            | Self::NodeRevoked => 401,
             Self::Forbidden | Self::NotGranted => 403,
             Self::NotFound | Self::ImageNotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -84,6 +104,11 @@ impl Code {
         match self {
             Self::Invalid => "invalid",
             Self::Unauthorized => "unauthorized",
+            Self::TokenUnknown => "token unknown",
+            Self::TokenExpired => "token expired",
+            Self::TokenUsedUp => "token used up",
+            Self::TokenRevoked => "token revoked",
+            Self::NodeRevoked => "node revoked",
             Self::Forbidden => "forbidden",
             Self::NotGranted => "not granted",
             Self::NotFound => "not found",

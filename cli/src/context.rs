@@ -1,22 +1,34 @@
 //! The admin context: which control plane the verbs talk to, and the token for it.
 //!
-//! `skiff up` writes it; it is one JSON file that only its owner can read. Flags and variables win over it.
+//! `skiff up` and `skiff server` write it; it is one JSON file that only its owner can read. Flags and variables win over
+//! it. A control plane with TLS vouches for itself with a CA of its own: the context holds that CA, and nothing else is
+//! believed. Which name or address leads there does not matter then: only the control plane has such a certificate.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use jiff::Timestamp;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use skiff_api::client::{Client, ClientOptions};
 use skiff_disk::{Disk, write_atomic};
+use skiff_link::Clock;
+use skiff_link::tls::{self, Expect, Trust};
 
 use crate::args::ServerArgs;
 use crate::exit::{Exit, Failure};
 
+/// A few certificates.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Context {
-    /// `http://HOST:PORT`.
+    /// `https://HOST:PORT`, or `http://HOST:PORT` within a machine.
     pub server: String,
     pub token: String,
+    /// The cluster's CA, PEM. None where there is no TLS, or where the machine's own authorities vouch for the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 impl Context {
@@ -75,12 +87,28 @@ impl Context {
             let text = "failed to find a control plane: there is no context (hint: start one with `skiff up`, or name one with --server and --token)";
             return Err(Failure::message(Exit::Unreachable, text));
         };
+        // Another server with the stored token can only be another way to the same cluster: its CA is believed there too.
+        let ca = match &args.ca {
+            Some(file) => Some(read_ca(file)?),
+            None => stored.as_ref().and_then(|context| context.ca.clone()),
+        };
         let token = args.token.clone().or_else(|| stored.map(|context| context.token)).unwrap_or_default();
-        Ok(Self { server, token })
+        Ok(Self { server, token, ca })
     }
 
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(ClientOptions { server: self.server.clone(), token: self.token.clone() })?)
+        Ok(Client::new(ClientOptions::new(&self.server, &self.token).tls(self.tls()?))?)
+    }
+
+    /// Whom to believe that it is the control plane.
+    fn tls(&self) -> Result<Option<ClientConfig>, Failure> {
+        let Some(ca) = self.ca.as_ref().filter(|_| self.server.starts_with("https://")) else { return Ok(None) };
+        let (trust, clock) = (Trust::Ca(ca.clone()), Clock::new(Timestamp::UNIX_EPOCH));
+        let config = tls::client(&trust, Expect::ControlPlane, None, &[tls::ALPN_H2, tls::ALPN_H1], &clock);
+        config.map(Some).map_err(|error| {
+            let hint = "(hint: name the cluster's own with --ca FILE, or let `skiff server` write the context)";
+            Failure::message(Exit::Invalid, format!("failed to use the cluster's CA: {error} {hint}"))
+        })
     }
 
     /// Whether `HOST[:PORT]` is this cluster's registry.
@@ -90,10 +118,28 @@ impl Context {
 
     /// The cluster's registry: it is on the API's port.
     pub(crate) fn registry(&self) -> Result<skiff_registry::Client, Failure> {
-        let options =
-            skiff_registry::ClientOptions::new(self.server.trim_end_matches('/')).token(Some(self.token.clone()));
+        let options = skiff_registry::ClientOptions::new(self.server.trim_end_matches('/'));
+        let options = options.token(Some(self.token.clone())).tls(self.tls()?);
         Ok(skiff_registry::Client::new(options)?)
     }
+
+    /// Puts the CA beside the context, where other programs can read it, and answers where that is.
+    pub(crate) fn write_ca(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(ca) = &self.ca else { return Ok(None) };
+        let path = Self::path()?.with_extension("ca.pem");
+        let written = write_atomic(&Disk::real(), &path, ca.as_bytes());
+        written.map_err(|error| Failure::io("write the CA", &path, error))?;
+        Ok(Some(path))
+    }
+}
+
+/// A CA that a flag names.
+fn read_ca(path: &Path) -> Result<String, Failure> {
+    let bytes = Disk::real().read(path, CA_BYTES_MAX).map_err(|error| Failure::io("read the CA", path, error))?;
+    String::from_utf8(bytes).map_err(|_| {
+        let text = format!("failed to read the CA {}: it is not PEM (hint: it begins with -----BEGIN)", path.display());
+        Failure::message(Exit::Invalid, text)
+    })
 }
 
 /// A folder of the user by the XDG rules.

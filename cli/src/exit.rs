@@ -8,7 +8,7 @@
 //! | 3 | there is no such object, image or file |
 //! | 4 | the input is not valid: a manifest, a name, a component |
 //! | 5 | it conflicts with what is there: an object changed, a route is taken |
-//! | 6 | the token is missing, wrong or not enough |
+//! | 6 | the token is missing, wrong or not enough; or whoever answers is not whom the CA vouches for |
 //! | 7 | the control plane cannot be reached, or the connection broke |
 //! | 8 | it did not become ready in time |
 //! | 9 | an address or a data folder is in use |
@@ -117,6 +117,7 @@ impl From<client::Error> for Failure {
             client::Error::Unreachable { .. } | client::Error::Broken { .. } | client::Error::NotSkiff { .. } => {
                 Exit::Unreachable
             }
+            client::Error::Untrusted { .. } => Exit::Unauthorized,
             client::Error::Options(_) => Exit::Invalid,
         };
         Self::new(exit, error)
@@ -126,7 +127,14 @@ impl From<client::Error> for Failure {
 fn problem_exit(problem: &Problem) -> Exit {
     match problem.code {
         Code::Invalid | Code::MethodNotAllowed | Code::TooLarge => Exit::Invalid,
-        Code::Unauthorized | Code::Forbidden | Code::NotGranted => Exit::Unauthorized,
+        Code::Unauthorized
+        | Code::TokenUnknown
+        | Code::TokenExpired
+        | Code::TokenUsedUp
+        | Code::TokenRevoked
+        | Code::NodeRevoked
+        | Code::Forbidden
+        | Code::NotGranted => Exit::Unauthorized,
         Code::NotFound | Code::ImageNotFound => Exit::NotFound,
         Code::AlreadyExists | Code::Conflict | Code::RouteTaken | Code::NamespaceNotEmpty => Exit::Conflict,
         Code::Compacted | Code::Unavailable => Exit::Unreachable,

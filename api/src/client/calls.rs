@@ -11,6 +11,7 @@ use crate::id::Name;
 use crate::problem::{Code, Problem};
 use crate::resource::{Kind, Node, NodeChange, Object, Spec};
 use crate::why::{Rebalance, Why};
+use crate::wire::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 
 /// Which objects of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +205,17 @@ impl Client {
     pub async fn change_node(&self, node: &str, change: &NodeChange) -> Result<Node, Error> {
         let path = format!("{}/change", cluster_path(Kind::Node, node)?);
         self.json(self.request(Method::POST, &path, &[]).json(change)).await
+    }
+
+    /// Makes a node of whoever has a token for it. Not to be repeated once it may have been heard: the token may be good
+    /// for one node.
+    pub async fn join(&self, request: &JoinRequest) -> Result<JoinAnswer, Error> {
+        self.json(self.request(Method::POST, "/v1/join", &[]).json(request)).await
+    }
+
+    /// The next certificate of the node whose certificate the connection shows.
+    pub async fn renew(&self, request: &RenewRequest) -> Result<RenewAnswer, Error> {
+        self.json(self.request(Method::POST, "/v1/renew", &[]).json(request)).await
     }
 
     /// Why a service's replicas are where they are.

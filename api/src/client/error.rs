@@ -13,6 +13,11 @@ pub enum Error {
         "failed to reach the control plane at {server}: {why} (hint: is it running? start one with `skiff up`, or name another with --server)"
     )]
     Unreachable { server: String, why: String },
+    /// Whoever answered is not whom the CA vouches for.
+    #[error(
+        "failed to trust the control plane at {server}: {why} (hint: is it the right one? its CA is in the context that `skiff server` wrote, or name one with --ca FILE)"
+    )]
+    Untrusted { server: String, why: String },
     /// The connection broke, or the answer took too long.
     #[error("failed to read the answer of {server}: {why}")]
     Broken { server: String, why: String },

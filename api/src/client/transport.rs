@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 
 use crate::client::Error;
@@ -18,9 +19,23 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Where the control plane is, and who asks.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// `http://HOST:PORT`.
+    /// `https://HOST:PORT`, or `http://` where there is no TLS.
     pub server: String,
+    /// Empty: none is shown.
     pub token: String,
+    /// Whom to believe that it is the control plane, and what to show it. `None`: whom this machine believes.
+    pub tls: Option<ClientConfig>,
+}
+
+impl ClientOptions {
+    pub fn new(server: impl Into<String>, token: impl Into<String>) -> Self {
+        Self { server: server.into(), token: token.into(), tls: None }
+    }
+
+    #[must_use]
+    pub fn tls(self, tls: Option<ClientConfig>) -> Self {
+        Self { tls, ..self }
+    }
 }
 
 /// A cheap-clone client.
@@ -32,13 +47,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Errors: a server that is no `http://` URL.
+    /// Errors: a server that is no `http://` or `https://` URL.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         // Both an installed provider and one that is installed twice are fine: it is the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let not_url = |why: &str| {
             let server = &options.server;
-            Error::Options(format!("failed to use the server {server:?}: {why} (hint: write http://HOST:PORT)"))
+            Error::Options(format!(
+                "failed to use the server {server:?}: {why} (hint: write https://HOST:PORT, or http:// where there is no TLS)"
+            ))
         };
         let base = Url::parse(&options.server).map_err(|error| not_url(&error.to_string()))?;
         if !["http", "https"].contains(&base.scheme()) || base.host_str().is_none() {
@@ -47,15 +64,18 @@ impl Client {
         if options.token.bytes().any(|b| !b.is_ascii_graphic()) {
             return Err(Error::Options("failed to use the token: it has a character that no token has".to_owned()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .no_proxy()
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        let builder = match options.tls {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            None => builder,
+        };
+        let http = builder
             .build()
             .map_err(|error| Error::Options(format!("failed to make an HTTP client: {}", chain(&error))))?;
         Ok(Self { http, base, token: options.token })
     }
 
-    /// `http://HOST:PORT`.
+    /// As given.
     pub fn server(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
@@ -117,11 +137,27 @@ impl Client {
     pub(crate) fn failure(&self, error: &reqwest::Error) -> Error {
         let (server, why) = (self.server(), chain(error));
         match error.is_connect() {
+            true if is_distrusted(error) => Error::Untrusted { server, why },
             true => Error::Unreachable { server, why },
             false if error.is_timeout() => Error::Broken { server, why: "it took too long".to_owned() },
             false => Error::Broken { server, why },
         }
     }
+}
+
+/// Whether somebody answered who could not show to be who was asked for.
+fn is_distrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // An I/O error hides what it was made from: it is no source of its own.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause says what happened; what stands around it repeats the URL.

@@ -180,6 +180,6 @@ fn is_passing(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. } | Error::Broken { .. } => true,
         Error::Problem(problem) => problem.code == Code::Unavailable,
-        Error::NotSkiff { .. } | Error::Options(_) => false,
+        Error::Untrusted { .. } | Error::NotSkiff { .. } | Error::Options(_) => false,
     }
 }

@@ -32,7 +32,7 @@ pub use placement::{InvalidToleration, Placement, Replicas, Toleration, ZONE};
 pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};
-pub(crate) use selector::{is_label_key, is_label_value};
+pub use selector::{is_label_key, is_label_value};
 pub use service::{
     Callers, Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
 };

@@ -67,7 +67,7 @@ fn requirement(part: &str) -> Result<Requirement, InvalidSelector> {
 }
 
 /// Whether a text is a label's key: `[PREFIX/]NAME`, as Kubernetes has it.
-pub(crate) fn is_label_key(text: &str) -> bool {
+pub fn is_label_key(text: &str) -> bool {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -81,7 +81,7 @@ pub(crate) fn is_label_key(text: &str) -> bool {
 }
 
 /// Whether a text is a label's value: at most 63 letters, digits, '-', '_', '.', with a letter or digit at both ends.
-pub(crate) fn is_label_value(text: &str) -> bool {
+pub fn is_label_value(text: &str) -> bool {
     let alnum = |b: &u8| b.is_ascii_alphanumeric();
     let bytes = text.as_bytes();
     bytes.len() <= 63

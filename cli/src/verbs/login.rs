@@ -58,7 +58,8 @@ fn forget(registry: &str) -> Result<(), Failure> {
 
 async fn to_cluster(server: &ServerArgs, args: &LoginArgs) -> Result<(), Failure> {
     let mut context = match (&server.server, args.password_stdin) {
-        (Some(server), true) => Context { server: server.clone(), token: String::new() },
+        // The token comes from elsewhere, so the stored CA need not be that server's.
+        (Some(_), true) => Context::find(&ServerArgs { token: Some(String::new()), ..server.clone() })?,
         _ => Context::find(server)?,
     };
     if args.password_stdin {
@@ -69,7 +70,12 @@ async fn to_cluster(server: &ServerArgs, args: &LoginArgs) -> Result<(), Failure
     asked.map_err(|error| Failure::from(error).during(format!("failed to log in to {}", context.server)))?;
     context.write()?;
     if args.docker {
-        DockerLogins::open()?.store(&address(&context), TOKEN_USER, &context.token)?;
+        let registry = address(&context);
+        DockerLogins::open()?.store(&registry, TOKEN_USER, &context.token)?;
+        if let Some(ca) = context.write_ca()? {
+            let (ca, folder) = (ca.display(), format!("/etc/docker/certs.d/{registry}"));
+            eprintln!("docker also needs the cluster's CA: sudo install -D -m 644 {ca} {folder}/ca.crt");
+        }
     }
     Ok(())
 }

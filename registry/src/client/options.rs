@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use super::credentials::Credential;
 
 /// Where a registry is, who asks, and how patient to be with it.
@@ -12,6 +14,8 @@ pub struct ClientOptions {
     pub kind: RegistryKind,
     /// Who asks. The cluster's registry gets it with every request, another one when it asks for it.
     pub credential: Option<Credential>,
+    /// Whom to believe that it is the registry, and what to show it. `None`: whom this machine believes.
+    pub tls: Option<ClientConfig>,
     /// For making the connection. A machine that is there answers within a round trip or two, also over a satellite.
     pub connect_timeout: Duration,
     /// How long the registry may say nothing at all. It may be busy syncing a few megabytes to a slow SD card.
@@ -38,6 +42,7 @@ impl ClientOptions {
             endpoint: endpoint.into(),
             kind: RegistryKind::Own,
             credential: None,
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
             attempts: 4,
@@ -61,5 +66,10 @@ impl ClientOptions {
     #[must_use]
     pub fn token(self, token: Option<String>) -> Self {
         Self { credential: token.map(Credential::token), ..self }
+    }
+
+    #[must_use]
+    pub fn tls(self, tls: Option<ClientConfig>) -> Self {
+        Self { tls, ..self }
     }
 }

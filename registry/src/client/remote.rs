@@ -96,6 +96,9 @@ impl Client {
             if options.kind == RegistryKind::Own {
                 builder = builder.no_proxy();
             }
+            if let Some(tls) = &options.tls {
+                builder = builder.tls_backend_preconfigured(tls.clone());
+            }
             builder.build().map_err(|source| Error::Setup { source: source.into() })
         };
         let (http, uploads) = (client(Some(options.idle_timeout))?, client(None)?);

@@ -57,7 +57,7 @@ impl Line {
     }
 
     fn client(&self, token: &str) -> Client {
-        Client::new(ClientOptions { server: format!("http://{}", self.addr), token: token.to_owned() }).unwrap()
+        Client::new(ClientOptions::new(format!("http://{}", self.addr), token)).unwrap()
     }
 }
 
