@@ -1,12 +1,12 @@
 //! A node, from its start to its end.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skiff_api::id::NodeName;
+use skiff_api::id::{NodeName, Uid};
 use skiff_api::wire::{Fence, Hello, PROTOCOL};
 use skiff_disk::Disk;
 use skiff_registry::{Client, ClientOptions};
@@ -38,8 +38,15 @@ pub struct NodeOptions {
     pub name: NodeName,
     /// Where the gateway listens, and how.
     pub gateway: GatewayOptions,
-    /// What others dial to reach the gateway, `HOST:PORT`; by default the listener's own address.
+    /// What others dial to reach the gateway, `HOST:PORT`; by default the listener's own address. An address that means all
+    /// of this machine's becomes the one that the link to the control plane goes out from.
     pub advertise: Option<String>,
+    /// Who the cluster says that this node is. `None`: the node makes an id of its own, and keeps it.
+    pub uid: Option<Uid>,
+    /// Nodes of one site can dial one another. Empty: the only one.
+    pub site: String,
+    /// What the operator says of the node. It counts when the cluster first sees it; from then on people change labels there.
+    pub labels: BTreeMap<String, String>,
     /// The cluster's registry.
     pub registry: ClientOptions,
     pub compiler: Compiler,
@@ -139,7 +146,12 @@ impl Node {
 impl NodeHandle {
     /// Links the node to a control plane in this process; an earlier link ends. The node says hello first.
     pub fn link(&self) -> Peer {
-        let (peer, link): (Peer, Link) = link::pair();
+        self.link_from(None)
+    }
+
+    /// The same over a network: `from` is the address of this machine that the connection goes out from.
+    pub fn link_from(&self, from: Option<IpAddr>) -> Peer {
+        let (peer, link): (Peer, Link) = link::pair(from);
         // A node that has stopped drops its end, which its peer sees.
         let _ = self.commands.send(Command::Link(link));
         peer
@@ -172,14 +184,14 @@ impl NodeHandle {
 
 /// Everything that blocks.
 fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loaded, Logs), Error> {
-    let NodeOptions { data, disk, name, gateway, advertise, registry, compiler, sandbox, names, version, drain } =
-        options;
+    let NodeOptions { data, disk, name, gateway, advertise, uid, site, labels, .. } = options;
+    let NodeOptions { registry, compiler, sandbox, names, version, drain, .. } = options;
     // Before anything is written: what the operator named may be wrong.
     let GatewayOptions { plain, tls, access_log } = gateway;
     let doors = Doors::prepare(plain, tls).map_err(Error::Gateway)?;
     let gateway = Arc::new(Shared::new(access_log).map_err(Error::Gateway)?);
     disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
-    let identity = Identity::open(&disk, &data).map_err(Error::State)?;
+    let identity = Identity::open(&disk, &data, uid).map_err(Error::State)?;
     let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
     let desired = files.desired.read().map_err(Error::State)?;
     let routes = files.routes.read().map_err(Error::State)?;
@@ -198,8 +210,8 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         gateway: advertise.unwrap_or_else(|| addr.to_string()),
         peer: None,
-        site: String::new(),
-        labels: BTreeMap::new(),
+        site,
+        labels,
         capacity: capacity::of_this_machine(),
         engine: sandbox.report(),
         fence: Fence::default(),

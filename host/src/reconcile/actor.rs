@@ -139,9 +139,11 @@ impl Reconciler {
             let input = self.next_input(&mut commands, link.as_mut(), wake).await;
             match input {
                 Input::Command(None | Some(Command::Stop)) => return,
-                Input::Command(Some(Command::Link(Link { inbox, outbox }))) => {
-                    self.outbox.greet(Hello { fence: self.newest_fence(), ..self.hello.clone() });
-                    link = Some(Linked { inbox, queries: Queries::new(outbox.clone()), outbox });
+                Input::Command(Some(Command::Link(new))) => {
+                    let gateway = new.reachable(&self.hello.gateway);
+                    self.outbox.greet(Hello { fence: self.newest_fence(), gateway, ..self.hello.clone() });
+                    let Link { inbox, outbox, bulk, .. } = new;
+                    link = Some(Linked { inbox, outbox, queries: Queries::new(bulk) });
                 }
                 Input::Messages(messages) if messages.is_empty() => link = None,
                 Input::Messages(messages) => {

@@ -20,4 +20,4 @@ mod sets;
 mod settle;
 
 pub(crate) use actor::{Command, Parts, Reconciler};
-pub(crate) use operation::Tools;
+pub(crate) use operation::{Tools, chain};

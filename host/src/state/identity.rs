@@ -27,9 +27,13 @@ struct Stored {
 }
 
 impl Identity {
-    /// Reads the id from a node's data folder, or makes one. Blocks.
-    pub fn open(disk: &Disk, data: &Path) -> Result<Self, StateError> {
+    /// The id that the cluster gave; without one, that in the node's data folder, which is made if there is none. Blocks.
+    pub fn open(disk: &Disk, data: &Path, uid: Option<Uid>) -> Result<Self, StateError> {
         let path = data.join(NAME);
+        if let Some(uid) = uid {
+            let incarnation = random().map_err(|source| StateError::Read { path, source })?;
+            return Ok(Self { uid, incarnation });
+        }
         let stored = match disk.read(&path, BYTES_MAX) {
             // Its name may not be durable: an earlier process may have been killed before it had synced it.
             Ok(text) => disk.sync_dir(data).and_then(|()| Ok(serde_json::from_slice::<Stored>(&text)?)),
@@ -61,7 +65,7 @@ mod tests {
 
     fn open(sim: &SimDisk) -> Option<Uid> {
         sim.disk().create_dir_all(DATA).ok()?;
-        Identity::open(&sim.disk(), DATA.as_ref()).ok().map(|identity| identity.uid)
+        Identity::open(&sim.disk(), DATA.as_ref(), None).ok().map(|identity| identity.uid)
     }
 
     /// Whether every process has the same id: one that is killed, the next, and one after a power cut.
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn the_id_stays_and_the_incarnation_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let [one, two] = [(); 2].map(|()| Identity::open(&Disk::real(), dir.path()).unwrap());
+        let [one, two] = [(); 2].map(|()| Identity::open(&Disk::real(), dir.path(), None).unwrap());
         assert_eq!(one.uid, two.uid);
         assert_ne!(one.incarnation, two.incarnation);
     }

@@ -83,6 +83,9 @@ impl World {
             name: NodeName::new("n1"),
             gateway: TcpListener::bind("127.0.0.1:0").unwrap().into(),
             advertise: None,
+            uid: None,
+            site: String::new(),
+            labels: BTreeMap::new(),
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
@@ -174,7 +177,11 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn of(node: &NodeHandle) -> Self {
-        let mut peer = node.link();
+        Self::at(node.link()).await
+    }
+
+    /// At the end of a link of any kind.
+    pub(crate) async fn at(mut peer: Peer) -> Self {
         let Some(FromNode::Hello(hello)) = peer.from_node.recv().await else { panic!("the node says no hello") };
         let Some(FromNode::Observed(observed)) = peer.from_node.recv().await else { panic!("no report follows") };
         assert!(observed.whole);
@@ -216,7 +223,7 @@ impl Control {
 
     /// Takes the node's next message.
     pub(crate) async fn next(&mut self) -> FromNode {
-        let message = tokio::time::timeout(PATIENCE, self.peer.from_node.recv()).await;
+        let message = tokio::time::timeout(PATIENCE, self.peer.recv()).await;
         let message = message.unwrap_or_else(|_| panic!("the node says nothing; it said {:#?}", self.statuses));
         let message = message.expect("the node has left");
         match &message {
