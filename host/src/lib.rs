@@ -22,5 +22,6 @@ pub mod plan;
 mod reconcile;
 pub mod sandbox;
 pub mod state;
+pub mod uplink;
 
 pub use node::{Error, Node, NodeHandle, NodeOptions};

@@ -20,3 +20,4 @@ mod streams;
 mod support;
 mod tls;
 mod update;
+mod uplink;

@@ -1,0 +1,31 @@
+//! A node of a fleet: how it becomes one, and how it keeps in touch with a control plane on another machine.
+//!
+//! ```text
+//!   token ──> join ──> Member (DATA/identity) ──> Uplink ──┬── control: Hello, statuses <──> desired set, routes
+//!                        ^                                 ├── bulk: log lines ──>
+//!                        '──────────── renewal <───────────┴── /v1/renew
+//! ```
+//! The node dials, so a network that lets nothing in is no obstacle; it needs nobody to answer: it serves what it has on
+//! disk, and dials again, with longer and longer pauses, for as long as it takes. Control and bulk are two connections, so
+//! that nothing on control waits for what is large.
+//!
+//! - [`member`]: what a node knows of its cluster, and the files that keep it.
+//! - [`mod@join`]: from a token to a membership.
+//! - [`credentials`]: the node's certificate as its connections show it; it changes while they live.
+//! - [`address`], [`dial`], [`pause`]: where to, how, and when again.
+//! - [`run`]: the loops. [`renew`]: the next certificate, or the news that there is none.
+
+mod address;
+mod credentials;
+mod dial;
+mod join;
+mod member;
+mod pause;
+mod renew;
+mod run;
+
+pub use address::{Address, InvalidAddress};
+pub use credentials::Credentials;
+pub use join::{JoinError, JoinOptions, join};
+pub use member::{Member, Membership};
+pub use run::{Removed, Uplink, UplinkError};
