@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use skiff_api::quantity::{Bytes, Span};
-use skiff_api::{ImageRef, Kind, Name};
+use skiff_api::resource::{is_label_key, is_label_value};
+use skiff_api::{ImageRef, Kind, Name, NodeName};
+use skiff_host::uplink::Address;
 use skiff_registry::server::Pattern;
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
@@ -26,12 +28,15 @@ Exit codes: 0 done, 1 diff found differences, 2 usage, 3 not found, 4 invalid in
 /// Which control plane; without these, the one that `skiff up` wrote into the context.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct ServerArgs {
-    /// The control plane, http://HOST:PORT
+    /// The control plane, https://HOST:PORT, or http:// where it has no TLS
     #[arg(long, global = true, env = "SKIFF_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// The token to show it
     #[arg(long, global = true, env = "SKIFF_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// The certificate of the cluster's own CA, PEM [default: the one in the context]
+    #[arg(long, global = true, env = "SKIFF_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Which namespace.
@@ -46,6 +51,8 @@ pub(crate) struct NamespaceArgs {
 pub(crate) enum Verb {
     /// Run a whole cluster in this process: control plane, registry and node
     Up(UpArgs),
+    /// Run a node of a cluster whose control plane is on another machine
+    Node(NodeRunArgs),
     /// Push a component or a core wasip1 module to the cluster's registry, or to another
     Push(PushArgs),
     /// Write an image's component to a file
@@ -121,6 +128,68 @@ pub(crate) struct UpArgs {
     pub access_log: Option<PathBuf>,
     #[command(flatten)]
     pub registry: RegistryArgs,
+}
+
+/// A node of a cluster whose control plane is on another machine.
+#[derive(Debug, Parser)]
+pub(crate) struct NodeRunArgs {
+    /// The control plane, https://HOST:PORT; needed at the first start, and when it has moved
+    #[arg(long, value_name = "URL")]
+    pub join: Option<Address>,
+    /// Where everything is kept [default: skiff-node in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The node's name, for good [default: the machine's]
+    #[arg(long, value_parser = node_name)]
+    pub name: Option<NodeName>,
+    /// Where services answer; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub gateway: SocketAddr,
+    /// Where others reach this machine: HOST, or HOST:PORT if the gateway has another port there [default: the address
+    /// that the control plane is reached from]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
+    pub advertise: Option<String>,
+    /// Nodes of one site can dial one another
+    #[arg(long, value_parser = site)]
+    pub site: Option<String>,
+    /// A label of the node, KEY=VALUE, for when the cluster first sees it; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = node_label)]
+    pub label: Vec<(String, String)>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// Write a line of JSON for each request to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match !text.is_empty() && text.len() <= 253 && text.bytes().all(is_fine) {
+        true => Ok(NodeName::new(text)),
+        false => Err("a node's name has up to 253 letters, digits, '-', '.' and '_'".to_owned()),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte);
+    match !text.is_empty() && text.len() <= 260 && text.bytes().all(is_fine) {
+        true => Ok(text.to_owned()),
+        false => Err("this is no host (hint: write a name or an address, such as 10.0.0.7)".to_owned()),
+    }
+}
+
+fn site(text: &str) -> Result<String, String> {
+    match is_label_value(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a site is a label's value: up to 63 letters, digits, '-', '_' and '.'".to_owned()),
+    }
+}
+
+fn node_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=').filter(|(key, value)| is_label_key(key) && is_label_value(value)) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("this is no label (hint: write KEY=VALUE)".to_owned()),
+    }
 }
 
 /// The cluster's registry.

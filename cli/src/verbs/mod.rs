@@ -10,6 +10,7 @@ mod images;
 mod inspect;
 mod login;
 mod logs;
+mod node;
 mod nodes;
 mod pull;
 mod push;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let server = args.server;
     match args.verb {
         Verb::Up(args) => return up::run(args),
+        Verb::Node(args) => return node::run(server, args),
         Verb::Completions { shell } => return small::completions(shell),
         Verb::Token(TokenVerb::Show) => return small::token(&server),
         Verb::CompileComponent(compile) => return Ok(compile::run(&compile)),
@@ -77,6 +79,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Logs(logs) => logs::run(&context, logs).await,
             Verb::Delete(delete) => delete::run(&context, delete).await,
             Verb::Up(_)
+            | Verb::Node(_)
             | Verb::Completions { .. }
             | Verb::Token(_)
             | Verb::CompileComponent(_)

@@ -1,5 +1,6 @@
 //! A node of this machine, without its link.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +64,9 @@ pub(in crate::verbs) fn options(
         name: machine_name(),
         gateway,
         advertise: None,
+        uid: None,
+        site: String::new(),
+        labels: BTreeMap::new(),
         registry,
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         disk,

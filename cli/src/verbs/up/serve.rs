@@ -54,7 +54,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let link = tokio::spawn(keep_linked(Arc::clone(&control.plane), Arc::clone(&node)));
 
     let server_url = format!("http://{api_addr}");
-    if let Err(failure) = (Context { server: server_url.clone(), token }).write() {
+    if let Err(failure) = (Context { server: server_url.clone(), token, ca: None }).write() {
         // A service of the machine has no home; its operators take the token from the data folder.
         let token = data.join("token");
         tracing::warn!(%failure, token = %token.display(), "there is no context: use --server and --token");
@@ -105,7 +105,7 @@ async fn keep_linked(control_plane: Arc<ControlPlane>, node: Arc<NodeHandle>) {
 async fn relay(mut link: NodeLink, mut peer: Peer) {
     loop {
         let is_open = tokio::select! {
-            message = peer.from_node.recv() => match message {
+            message = peer.recv() => match message {
                 Some(message) => link.to_control.send(message).await.is_ok(),
                 None => false,
             },

@@ -1,0 +1,128 @@
+//! Starting, serving and stopping.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use skiff_disk::Disk;
+use skiff_host::NodeOptions;
+use skiff_host::uplink::{Credentials, Membership, Uplink};
+use skiff_link::Clock;
+use skiff_link::tls;
+use skiff_registry::ClientOptions;
+
+use super::member::{self, Wanted};
+use crate::args::{NodeRunArgs, ServerArgs};
+use crate::context::user_folder;
+use crate::exit::{Exit, Failure};
+use crate::verbs::serving::data::Data;
+use crate::verbs::serving::listen::local_addr;
+use crate::verbs::serving::node::{self, GatewayArgs, machine_name};
+use crate::verbs::serving::process::Stop;
+
+pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), Failure> {
+    let mut stop = Stop::listen()?;
+    let disk = Disk::real();
+    let folder = match args.data {
+        Some(folder) => folder,
+        None => user_folder("XDG_DATA_HOME", ".local/share")?.join("skiff-node"),
+    };
+    let data = Data::open(&folder, &disk)?;
+    if data.join("store.redb").exists() {
+        let folder = folder.display();
+        let text = format!(
+            "failed to use the data folder {folder}: it holds a control plane (hint: choose another with --data; one machine may run both)"
+        );
+        return Err(Failure::message(Exit::Conflict, text));
+    }
+    // A token is not spent by a machine whose gateway cannot listen.
+    let gateway = GatewayArgs { plain: args.gateway, tls: args.tls, access_log: args.access_log }.open()?;
+    let gateway_addr = local_addr(&gateway.plain)?;
+    let membership = Membership::open(disk.clone(), data.join("node"));
+    let membership = membership.map_err(|error| Failure::new(Exit::Invalid, error))?;
+    let clock = Clock::new(membership.time());
+    let own: BTreeMap<String, String> = args.label.into_iter().collect();
+    let wanted = Wanted { server: args.join, token: server.token, name: args.name, labels: own.clone() };
+    let member = member::find(&membership, wanted, machine_name(), &clock).await?;
+    let name = member.name.clone();
+
+    let unusable = |error| Failure::new(Exit::Invalid, error).during("failed to use the node's certificate");
+    let credentials = Credentials::new(member.identity.clone(), clock).map_err(unusable)?;
+    let registry_tls = credentials.client(&[tls::ALPN_H2, tls::ALPN_H1]).map_err(unusable)?;
+    let registry = ClientOptions::new(member.server.to_string()).tls(Some(registry_tls));
+    // The token's win: whoever gave it out decides what its nodes are.
+    let labels = own.into_iter().chain(member.labels.clone()).collect();
+    let options = NodeOptions {
+        name: name.clone(),
+        advertise: args.advertise.map(|host| advertised(&host, gateway_addr)),
+        uid: member.identity.uid().cloned(),
+        site: args.site.unwrap_or_default(),
+        labels,
+        ..node::options(data.join("node"), disk, gateway, registry)?
+    };
+    let node = Arc::new(node::start(options).await?);
+    let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
+    writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls}", node.gateway_addr())
+        .and_then(|()| io::stdout().flush())
+        .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the node is ready"))?;
+
+    let uplink = Uplink::new(member, membership, credentials).map_err(|error| Failure::new(Exit::Invalid, error))?;
+    let mut link = tokio::spawn(uplink.run(Arc::clone(&node)));
+    let outcome = tokio::select! {
+        signal = stop.wait() => {
+            tracing::info!(signal, "stopping: requests in flight are finished first");
+            link.abort();
+            // Its share of the node is gone when this returns.
+            drop(link.await);
+            Ok(())
+        }
+        ended = &mut link => Err(match ended {
+            Ok(removed) => {
+                let hint = "(hint: to join again, start on an empty folder, with a new token)";
+                Failure::message(Exit::Unauthorized, format!("node {name} stops: {removed} {hint}"))
+            }
+            Err(error) => Failure::new(Exit::Internal, error).during("failed to keep in touch with the control plane"),
+        }),
+    };
+    if let Some(node) = Arc::into_inner(node) {
+        tokio::select! {
+            () = node.shutdown() => {}
+            // A second signal means now.
+            _ = stop.wait() => tracing::warn!("stopping at once"),
+        }
+    }
+    outcome
+}
+
+/// `HOST`, with the gateway's port, or `HOST:PORT` as it is.
+fn advertised(host: &str, gateway: SocketAddr) -> String {
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(before, port)| port.parse::<u16>().is_ok() && (before.ends_with(']') || !before.contains(':')));
+    match has_port {
+        true => host.to_owned(),
+        false if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", gateway.port()),
+        false => format!("{host}:{}", gateway.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_gets_the_gateways_port_unless_it_has_one() {
+        let gateway: SocketAddr = "0.0.0.0:8080".parse().unwrap();
+        for (given, shown) in [
+            ("edge.example", "edge.example:8080"),
+            ("edge.example:80", "edge.example:80"),
+            ("10.0.0.1", "10.0.0.1:8080"),
+            ("fd00::1", "[fd00::1]:8080"),
+            ("[fd00::1]", "[fd00::1]:8080"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            assert_eq!(advertised(given, gateway), shown);
+        }
+    }
+}
