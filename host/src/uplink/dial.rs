@@ -21,7 +21,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longer than a good attempt takes, even over a satellite; shorter than the second try of a lost first packet.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(700);
-const ATTEMPTS_MAX: usize = 4;
+/// Under way at once.
+const ATTEMPTS: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
@@ -45,7 +46,7 @@ pub(super) async fn dial(server: &Address, config: &Arc<ClientConfig>) -> Result
                 Err(_) => {}
                 Ok(stream) => return Ok(stream),
             },
-            () = tokio::time::sleep(NEXT_ATTEMPT), if begun < ATTEMPTS_MAX => {
+            () = tokio::time::sleep(NEXT_ATTEMPT), if begun < ATTEMPTS => {
                 attempts.push(attempt(server, config));
                 begun += 1;
             }
