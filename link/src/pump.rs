@@ -11,13 +11,14 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_blocking;
 
 use crate::frame::{self, Decoder, FROM_NODE_BYTES_MAX, Frame, TO_NODE_BYTES_MAX};
@@ -102,22 +103,53 @@ impl fmt::Display for End {
     }
 }
 
-/// Carries messages until one side ends it. The connection is closed when this returns, or is dropped.
+/// Carries messages until one side ends it. The connection is closed when this returns, or is dropped. What was put into the
+/// outbox before either end was dropped is written, and what the other side said last is taken in: it mostly is the reason.
 pub async fn run<S, T, U>(stream: S, outbox: mpsc::Receiver<T>, inbox: mpsc::Sender<U>, options: Options) -> End
 where
     S: AsyncRead + AsyncWrite + Send,
     T: Serialize + Send + 'static,
     U: DeserializeOwned + Send + 'static,
 {
-    let (read, write) = tokio::io::split(stream);
-    tokio::select! {
-        end = receive(read, inbox, options) => end,
-        end = send(write, outbox, options) => end,
+    let (mut read, write) = tokio::io::split(stream);
+    let closing = Notify::new();
+    let end = {
+        let mut receiving = pin!(receive(&mut read, inbox, options));
+        let mut sending = pin!(send(write, outbox, &closing, options));
+        let first = tokio::select! {
+            end = &mut receiving => Side::Receiving(end),
+            end = &mut sending => Side::Sending(end),
+        };
+        match first {
+            Side::Receiving(End::InboxClosed) => {
+                closing.notify_one();
+                let _ = tokio::time::timeout(options.stall, sending).await;
+                End::InboxClosed
+            }
+            Side::Sending(End::Broken(error)) => {
+                let _ = tokio::time::timeout(options.silence, receiving).await;
+                End::Broken(error)
+            }
+            Side::Receiving(end) | Side::Sending(end) => end,
+        }
+    };
+    if matches!(end, End::InboxClosed | End::OutboxClosed) {
+        // A system throws away what it has sent last when a connection is closed on which something came in the meantime.
+        let mut rest = [0; 1024];
+        let gone = async { while read.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+        let _ = tokio::time::timeout(options.silence, gone).await;
     }
+    end
+}
+
+/// Which direction ended first.
+enum Side {
+    Receiving(End),
+    Sending(End),
 }
 
 async fn receive<U: DeserializeOwned + Send + 'static>(
-    mut read: impl AsyncRead + Unpin,
+    read: &mut (impl AsyncRead + Unpin),
     inbox: mpsc::Sender<U>,
     options: Options,
 ) -> End {
@@ -170,11 +202,19 @@ async fn decode<U: DeserializeOwned + Send + 'static>(json: Bytes) -> Result<U, 
 async fn send<T: Serialize + Send + 'static>(
     mut write: impl AsyncWrite + Unpin,
     mut outbox: mpsc::Receiver<T>,
+    closing: &Notify,
     options: Options,
 ) -> End {
     let mut bytes = Vec::new();
     loop {
-        match tokio::time::timeout(options.heartbeat, outbox.recv()).await {
+        let next = tokio::select! {
+            next = tokio::time::timeout(options.heartbeat, outbox.recv()) => next,
+            () = closing.notified() => {
+                outbox.close();
+                continue;
+            }
+        };
+        match next {
             Err(_) => frame::heartbeat(&mut bytes),
             Ok(None) => {
                 // The other side may be gone; there is nobody to tell.

@@ -96,13 +96,13 @@ async fn a_peer_that_speaks_and_does_not_read_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_takes_nothing_out_of_the_inbox_keeps_the_link() {
+async fn whoever_takes_nothing_out_of_the_inbox_for_a_minute_keeps_the_link() {
     let (a, mut b) = linked();
     for n in 0..16 {
         a.outbox.send(n.to_string()).await.unwrap();
     }
-    // The inbox is full, and this side's heartbeats still go out, as the other's come in.
-    tokio::time::sleep(LONG).await;
+    // The inbox is full, and this side's heartbeats still go out, as the other's come in until the line is full as well.
+    tokio::time::sleep(12 * Options::STALL).await;
     assert!(!a.end.is_finished() && !b.end.is_finished());
     for n in 0..16 {
         assert_eq!(b.inbox.recv().await.unwrap(), n.to_string());
@@ -149,6 +149,23 @@ async fn an_inbox_that_nobody_reads_any_more_ends_the_link() {
     drop(b.inbox);
     assert!(matches!(b.end.await.unwrap(), End::InboxClosed));
     assert!(matches!(a.end.await.unwrap(), End::PeerClosed | End::Broken(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_words_arrive_whoever_of_their_sides_ends_first() {
+    for _ in 0..100 {
+        let (a, mut b) = linked();
+        // As when a control plane refuses a node: it says why and lets go of both ends, while the node goes on talking.
+        b.outbox.send("talking".to_owned()).await.unwrap();
+        a.outbox.send("why".to_owned()).await.unwrap();
+        drop((a.inbox, a.outbox));
+        b.outbox.send("on".to_owned()).await.unwrap();
+        assert_eq!(b.inbox.recv().await.as_deref(), Some("why"));
+        assert_eq!(b.inbox.recv().await, None);
+        let (a, b) = (a.end.await.unwrap(), b.end.await.unwrap());
+        assert!(matches!(a, End::InboxClosed | End::OutboxClosed), "{a}");
+        assert!(matches!(b, End::PeerClosed | End::Broken(_)), "{b}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
