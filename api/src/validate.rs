@@ -194,6 +194,15 @@ fn update(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
     }
 }
 
+/// More than a host name may have.
+const NODE_NAME_BYTES_MAX: usize = 253;
+
+/// Whether a node may be called so: it is part of paths, and of host names.
+pub fn is_node_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !matches!(name, "" | "." | "..") && name.len() <= NODE_NAME_BYTES_MAX && name.bytes().all(allowed)
+}
+
 /// Everything that is wrong with what people set on a node.
 pub fn node(labels: &BTreeMap<String, String>, spec: &NodeSpec) -> Vec<Fault> {
     let mut faults = Vec::new();

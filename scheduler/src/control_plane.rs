@@ -10,11 +10,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use skiff_api::Uid;
+use skiff_link::{Authority, Clock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiOptions, Images, Token};
 use crate::controllers::{Control, Counters, Oracle, Parts, Recorder, Term, TermError};
+use crate::fleet::{self, Fleet};
 use crate::link::{Hub, LogRouter, NodeLink};
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
@@ -33,8 +36,16 @@ pub struct ControlPlaneOptions {
     pub token: Token,
     /// Seeds the names of replicas; a random number, unless a test wants the same names again.
     pub seed: u64,
+    /// What other machines join with; nothing where the cluster is one process.
+    pub fleet: Option<FleetOptions>,
     /// When nodes that cannot be heard are given up.
     pub liveness: LivenessOptions,
+}
+
+/// The cluster's authority, and what time it is there.
+pub struct FleetOptions {
+    pub authority: Arc<Authority>,
+    pub clock: Arc<Clock>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +65,7 @@ pub struct ControlPlane {
     objects: Objects,
     metrics: Metrics,
     router: Router,
+    fleet: Option<Fleet>,
     stop: CancellationToken,
     control: JoinHandle<()>,
 }
@@ -62,7 +74,7 @@ impl ControlPlane {
     /// Takes over the cluster in that store: whatever an earlier control plane still sends is older than what this one
     /// does, and is refused by the nodes.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self, StartError> {
-        let ControlPlaneOptions { store, events, images, token, seed, liveness } = options;
+        let ControlPlaneOptions { store, events, images, token, seed, fleet, liveness } = options;
         let objects = Objects::new(store);
         objects.bootstrap().await.map_err(StartError::Bootstrap)?;
         let term = Term::take(&**objects.store()).await?;
@@ -87,6 +99,10 @@ impl ControlPlane {
         .map_err(StartError::Load)?;
         let metrics = Metrics::new();
         metrics.append(Arc::new(move || counters.render()));
+        let fleet = match fleet {
+            Some(options) => Some(Fleet::open(&objects, options).await.map_err(StartError::Load)?),
+            None => None,
+        };
         let router = api::router(ApiOptions {
             objects: objects.clone(),
             events,
@@ -94,16 +110,36 @@ impl ControlPlane {
             logs: Arc::new(logs.clone()),
             oracle,
             token,
+            fleet: fleet.clone(),
             metrics: metrics.clone(),
             stop: stop.clone(),
         });
+        let router = match &fleet {
+            Some(fleet) => router.merge(fleet::router(objects.clone(), fleet.clone())),
+            None => router,
+        };
         let control = tokio::spawn(control.run(stop.clone()));
-        Ok(Self { hub, logs, objects, metrics, router, stop, control })
+        Ok(Self { hub, logs, objects, metrics, router, fleet, stop, control })
     }
 
-    /// A link for a node, in this process or at the end of a connection. The node speaks first.
+    /// A link for a node in this process. The node speaks first.
     pub fn connect_node(&self) -> NodeLink {
         self.hub.connect()
+    }
+
+    /// A link for the machine that a certificate names; it speaks first, and for no other.
+    pub fn connect_certified(&self, uid: Uid) -> NodeLink {
+        self.hub.connect_certified(uid)
+    }
+
+    /// A second connection of that machine, for the lines of logs.
+    pub fn connect_bulk(&self, uid: Uid) -> NodeLink {
+        self.hub.connect_bulk(uid)
+    }
+
+    /// Which machines may be nodes; nothing where the cluster is one process.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_ref()
     }
 
     /// The API, to be mounted on a listener.

@@ -3,6 +3,7 @@
 pub mod api;
 mod control_plane;
 pub mod controllers;
+pub mod fleet;
 pub mod link;
 pub mod link_api;
 pub mod metrics;
@@ -10,4 +11,4 @@ pub mod objects;
 pub mod plan;
 pub mod store;
 
-pub use control_plane::{ControlPlane, ControlPlaneOptions, StartError};
+pub use control_plane::{ControlPlane, ControlPlaneOptions, FleetOptions, StartError};

@@ -9,7 +9,7 @@ use crate::client::{Client, Error};
 use crate::digest::Digest;
 use crate::id::Name;
 use crate::problem::{Code, Problem};
-use crate::resource::{Kind, Node, NodeChange, Object, Spec};
+use crate::resource::{Kind, Node, NodeChange, Object, Spec, Token, TokenCreated, TokenRequest};
 use crate::why::{Rebalance, Why};
 use crate::wire::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 
@@ -216,6 +216,17 @@ impl Client {
     /// The next certificate of the node whose certificate the connection shows.
     pub async fn renew(&self, request: &RenewRequest) -> Result<RenewAnswer, Error> {
         self.json(self.request(Method::POST, "/v1/renew", &[]).json(request)).await
+    }
+
+    /// Makes a token that machines join with.
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenCreated, Error> {
+        self.json(self.request(Method::POST, "/v1/tokens", &[]).json(request)).await
+    }
+
+    /// Ends a token.
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, Error> {
+        let path = format!("{}/revoke", cluster_path(Kind::Token, id)?);
+        self.json(self.request(Method::POST, &path, &[])).await
     }
 
     /// Why a service's replicas are where they are.

@@ -15,6 +15,7 @@ pub enum Kind {
     Revision,
     Replica,
     Event,
+    Token,
 }
 
 /// A kind that does not exist.
@@ -27,7 +28,8 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in the order in which a set of them is applied: what others need comes first.
-    pub const ALL: [Self; 6] = [Self::Namespace, Self::Node, Self::Service, Self::Revision, Self::Replica, Self::Event];
+    pub const ALL: [Self; 7] =
+        [Self::Namespace, Self::Node, Self::Service, Self::Revision, Self::Replica, Self::Event, Self::Token];
 
     /// The kinds that people write; controllers write the others.
     pub const WRITABLE: [Self; 2] = [Self::Namespace, Self::Service];
@@ -40,6 +42,7 @@ impl Kind {
             Self::Revision => "Revision",
             Self::Replica => "Replica",
             Self::Event => "Event",
+            Self::Token => "Token",
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
             Self::Revision => "revisions",
             Self::Replica => "replicas",
             Self::Event => "events",
+            Self::Token => "tokens",
         }
     }
 
@@ -63,6 +67,7 @@ impl Kind {
             Self::Revision => "rev",
             Self::Replica => "rep",
             Self::Event => "ev",
+            Self::Token => "tok",
         }
     }
 
@@ -72,7 +77,7 @@ impl Kind {
     }
 
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::Token)
     }
 
     pub fn is_writable(self) -> bool {

@@ -15,6 +15,7 @@ mod replica;
 mod revision;
 mod selector;
 mod service;
+mod token;
 mod update;
 
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
@@ -36,4 +37,5 @@ pub use selector::{is_label_key, is_label_value};
 pub use service::{
     Callers, Condition, Http, HttpTimeout, InstanceLimits, ReplicaLimits, Route, Service, ServiceSpec, ServiceStatus,
 };
+pub use token::{Token, TokenCreated, TokenRequest, TokenSpec, TokenState, TokenStatus};
 pub use update::{Offline, Update};

@@ -22,6 +22,10 @@ pub enum ToNode {
     CancelLogs {
         id: u64,
     },
+    /// The link ends, because of what the node is or said.
+    Refused {
+        why: String,
+    },
 }
 
 /// What the node should run.

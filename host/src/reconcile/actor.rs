@@ -324,6 +324,7 @@ impl Reconciler {
                     queries.ask(id, query, self.tools.logs());
                 }
             }
+            ToNode::Refused { why } => tracing::error!(why, "the control plane refuses this node"),
             ToNode::CancelLogs { id } => {
                 if let Some(queries) = queries {
                     queries.cancel(id);

@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const NAME: &str = "body";
 
 /// The whole body as text.
-pub(super) async fn text(body: Body) -> Result<String> {
+pub(crate) async fn text(body: Body) -> Result<String> {
     let collected = Limited::new(body, MANIFEST_BYTES_MAX).collect();
     let bytes = match tokio::time::timeout(TIMEOUT, collected).await {
         Ok(Ok(collected)) => collected.to_bytes(),
@@ -46,7 +46,7 @@ pub(super) async fn document(body: Body) -> Result<Document> {
 }
 
 /// A small body of fixed shape.
-pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T> {
+pub(crate) async fn json<T: DeserializeOwned>(body: Body) -> Result<T> {
     let text = text(body).await?;
     serde_json::from_str(&text).map_err(|error| invalid(format!("the body cannot be read: {error}")).into())
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 
 use super::openapi::{self as doc, Answer, Param};
 use super::target::Target;
-use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, scale, write};
+use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, scale, tokens, write};
 
 /// One method on one path.
 pub(super) struct Endpoint {
@@ -60,7 +60,7 @@ fn objects(kind: Kind) -> Vec<Endpoint> {
         endpoints.extend(collections.iter().map(create_endpoint));
         endpoints.push(replace_endpoint(&one));
     }
-    if kind.is_writable() || kind == Kind::Replica {
+    if kind.is_writable() || matches!(kind, Kind::Replica | Kind::Node) {
         endpoints.push(delete_endpoint(&one));
     }
     endpoints
@@ -168,6 +168,8 @@ fn fleet_doors() -> Vec<Endpoint> {
     const NODE: &str = "/v1/nodes/{name}/change";
     const WHY: &str = "/v1/namespaces/{namespace}/services/{name}/why";
     const REBALANCE: &str = "/v1/rebalance";
+    const TOKENS: &str = "/v1/tokens";
+    const REVOKE: &str = "/v1/tokens/{name}/revoke";
     vec![
         endpoint(
             NODE,
@@ -179,6 +181,30 @@ fn fleet_doors() -> Vec<Endpoint> {
                 "Sets labels and taints of a Node, and whether it takes work; what is not named stays",
                 &[Param::NodeChangeBody],
                 Answer::Object(Kind::Node),
+            ),
+        ),
+        endpoint(
+            TOKENS,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, body: Body| tokens::create(s, body)),
+            doc::operation(
+                TOKENS,
+                "createToken",
+                "Makes a Token that machines join with; its text is in this answer and nowhere else",
+                &[Param::TokenBody],
+                Answer::TokenCreated,
+            ),
+        ),
+        endpoint(
+            REVOKE,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target| tokens::revoke(s, target)),
+            doc::operation(
+                REVOKE,
+                "revokeToken",
+                "Ends a Token: no machine joins with it any more",
+                &[],
+                Answer::Object(Kind::Token),
             ),
         ),
         endpoint(

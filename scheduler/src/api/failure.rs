@@ -10,9 +10,9 @@ use crate::store;
 
 /// A problem on its way to the client.
 #[derive(Debug)]
-pub(super) struct Failure(pub(super) Problem);
+pub(crate) struct Failure(pub(super) Problem);
 
-pub(super) type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {

@@ -8,7 +8,7 @@
 
 mod apply;
 mod auth;
-mod body;
+pub(crate) mod body;
 mod decisions;
 mod endpoints;
 mod failure;
@@ -27,12 +27,15 @@ mod scale;
 mod selection;
 mod state;
 mod target;
+mod tokens;
 mod watch;
 mod write;
 
 pub use auth::Token;
+pub(crate) use failure::Result as Answered;
 pub use images::{Artifact, Images};
 pub use logs::ReplicaLine;
 pub use router::router;
 pub use scale::Scale;
 pub use state::{ApiOptions, ApiState};
+pub(crate) use write::ATTEMPTS;

@@ -36,6 +36,7 @@ pub(super) enum Param {
     SparseBody,
     ScaleBody,
     NodeChangeBody,
+    TokenBody,
 }
 
 /// What a success looks like.
@@ -43,6 +44,7 @@ pub(super) enum Param {
 pub(super) enum Answer {
     Object(Kind),
     Created(Kind),
+    TokenCreated,
     List(Kind),
     Applied,
     Scale,
@@ -73,7 +75,9 @@ impl Param {
             Self::Follow => ("follow", Type::Boolean, "Go on with new lines as they come"),
             Self::Tail => ("tail", Type::Integer, "Only the last so many lines of each replica"),
             Self::Since => ("since", Type::String, "Only lines from a time (RFC 3339) or a span (`10m`) ago on"),
-            Self::Body(_) | Self::SparseBody | Self::ScaleBody | Self::NodeChangeBody => return None,
+            Self::Body(_) | Self::SparseBody | Self::ScaleBody | Self::NodeChangeBody | Self::TokenBody => {
+                return None;
+            }
         })
     }
 
@@ -85,6 +89,7 @@ impl Param {
             }
             Self::ScaleBody => Some((Scale::name().into_owned(), "The number of replicas")),
             Self::NodeChangeBody => Some((r::NodeChange::name().into_owned(), "What is to change")),
+            Self::TokenBody => Some((r::TokenRequest::name().into_owned(), "What it is to be good for")),
             _ => None,
         }
     }
@@ -128,6 +133,7 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
     match answer {
         Answer::Object(kind) => ("200", JSON, named(kind.name())),
         Answer::Created(kind) => ("201", JSON, named(kind.name())),
+        Answer::TokenCreated => ("201", JSON, Some(token_created().into())),
         Answer::List(kind) => ("200", JSON, named(&format!("{kind}List"))),
         Answer::Applied => ("200", JSON, named(&Applied::name())),
         Answer::Scale => ("200", JSON, named(&Scale::name())),
@@ -140,6 +146,11 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
             ("200", "text/plain", Some(ObjectBuilder::new().schema_type(Type::String).into()))
         }
     }
+}
+
+fn token_created() -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    ObjectBuilder::new().property("token", text).property("object", Ref::from_schema_name(Kind::Token.name()))
 }
 
 /// The whole document.
@@ -162,6 +173,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<Applied>(&mut schemas);
     add::<Scale>(&mut schemas);
     add::<r::NodeChange>(&mut schemas);
+    add::<r::TokenRequest>(&mut schemas);
     add::<Why>(&mut schemas);
     add::<Rebalance>(&mut schemas);
     add::<ReplicaLine>(&mut schemas);
@@ -172,6 +184,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add_kind::<r::RevisionSpec>(&mut schemas);
     add_kind::<r::ReplicaSpec>(&mut schemas);
     add_kind::<r::EventSpec>(&mut schemas);
+    add_kind::<r::TokenSpec>(&mut schemas);
     schemas
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use skiff_api::resource::{DEFAULT_NAMESPACE, NamespaceSpec, ReplicaSpec, ServiceSpec};
+use skiff_api::resource::{DEFAULT_NAMESPACE, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, ServiceSpec};
 use skiff_api::{Code, Kind, Problem};
 
 use super::ApiState;
@@ -18,7 +18,8 @@ pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Resul
         // Its service's controller starts another one in its place.
         Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
         Kind::Namespace => remove_namespace(&state, &target).await,
-        Kind::Node | Kind::Revision | Kind::Event => Err(read_only(kind).into()),
+        Kind::Node => remove_node(&state, &target).await,
+        Kind::Revision | Kind::Event | Kind::Token => Err(read_only(kind).into()),
     }
 }
 
@@ -30,6 +31,32 @@ async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<R
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
             result => {
                 result?;
+                return Ok(Json(live).into_response());
+            }
+        }
+    }
+}
+
+/// Its machine is let in no more, its links end, and what it had is placed elsewhere.
+async fn remove_node(state: &ApiState, target: &Target) -> Result<Response> {
+    let mut attempt = 1;
+    loop {
+        let live = state.objects.find::<NodeSpec>(None, &target.name).await?;
+        let (uid, name) = (&live.metadata.uid, &live.metadata.name);
+        if state.fleet.is_none() && live.status.liveness == Liveness::Alive {
+            let problem = Problem::new(Code::Forbidden, format!("node {name} is this process itself"));
+            return Err(problem.object(format!("node/{name}")).into());
+        }
+        let change = Change::new().delete(&live);
+        let change = if state.fleet.is_some() { change.revoke(uid, name) } else { change };
+        match state.objects.commit(change).await {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+            result => {
+                result?;
+                if let Some(fleet) = &state.fleet {
+                    fleet.gate().revoke(uid);
+                }
+                tracing::info!(node = name, %uid, "a node was removed");
                 return Ok(Json(live).into_response());
             }
         }

@@ -1,7 +1,9 @@
 //! Which objects a list or a watch is about, and their JSON form.
 
 use serde_json::{Value, json};
-use skiff_api::resource::{API_VERSION, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, Selector, ServiceSpec};
+use skiff_api::resource::{
+    API_VERSION, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, Selector, ServiceSpec, TokenSpec,
+};
 use skiff_api::{Kind, Name};
 
 use super::failure::{Result, invalid};
@@ -41,6 +43,7 @@ impl Selection {
             Kind::Node => self.typed::<NodeSpec>(entry),
             Kind::Revision => self.typed::<RevisionSpec>(entry),
             Kind::Replica => self.typed::<ReplicaSpec>(entry),
+            Kind::Token => self.typed::<TokenSpec>(entry),
             Kind::Event => Err(invalid("events are not kept in the store").into()),
         }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Token;
 use super::images::Images;
 use crate::controllers::Oracle;
+use crate::fleet::Fleet;
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{Events, Objects};
@@ -20,6 +21,8 @@ pub struct ApiOptions {
     pub logs: Arc<dyn LogSource>,
     pub oracle: Oracle,
     pub token: Token,
+    /// Other machines; nothing where the cluster is one process.
+    pub fleet: Option<Fleet>,
     pub metrics: Metrics,
     /// Ends watches and logs that are being followed, so that the server can stop.
     pub stop: CancellationToken,
@@ -34,6 +37,7 @@ pub struct ApiState {
     pub(super) logs: Arc<dyn LogSource>,
     pub(super) oracle: Oracle,
     pub(super) token: Token,
+    pub(super) fleet: Option<Fleet>,
     pub(super) metrics: Metrics,
     pub(super) stop: CancellationToken,
     /// The OpenAPI document.
@@ -42,7 +46,7 @@ pub struct ApiState {
 
 impl ApiState {
     pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
-        let ApiOptions { objects, events, images, logs, oracle, token, metrics, stop } = options;
-        Self { objects, events, images, logs, oracle, token, metrics, stop, openapi }
+        let ApiOptions { objects, events, images, logs, oracle, token, fleet, metrics, stop } = options;
+        Self { objects, events, images, logs, oracle, token, fleet, metrics, stop, openapi }
     }
 }

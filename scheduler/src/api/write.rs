@@ -22,7 +22,7 @@ use crate::objects::{Change, Error, Indexed, ObjectKey, Objects};
 
 /// How often a write that lost a race against another is tried again. Controllers write a status a few times in a
 /// service's life; who loses that often is not in a race but in a fight.
-pub(super) const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// A kind that people write.
 pub(super) trait Writable: Indexed {
@@ -197,6 +197,7 @@ pub(super) fn read_only(kind: Kind) -> Problem {
     let problem = Problem::new(Code::Forbidden, format!("a {kind} is written by Skiff itself"));
     match kind {
         Kind::Revision | Kind::Replica => problem.hint("change the Service that it belongs to"),
+        Kind::Token => problem.hint("make one with `skiff token create --node`, end it with `skiff token revoke`"),
         _ => problem,
     }
 }

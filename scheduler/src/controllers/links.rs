@@ -17,9 +17,6 @@ use crate::link::{Arrival, LinkId, LogRouter, Refused, Session, What};
 use crate::plan::State;
 use crate::plan::endpoints::Directory;
 
-/// More than a host name may have.
-const NODE_NAME_BYTES_MAX: usize = 253;
-
 /// A node describes itself in some hundred bytes.
 const HELLO_BYTES_MAX: usize = 16 << 10;
 
@@ -35,6 +32,9 @@ pub(super) struct Links {
 struct Link {
     session: Session,
     uid: Uid,
+    incarnation: Uid,
+    /// Which machine it is by its certificate.
+    certified: Option<Uid>,
     to_node: mpsc::Sender<ToNode>,
     /// Ends the reader when the link is dropped.
     _reader: DropGuard,
@@ -59,8 +59,9 @@ impl Links {
         let Arrival { link: id, what } = arrival;
         match what {
             What::Opened(opened) => {
-                let (to_node, reader) = (opened.to_node, opened.reader);
-                let link = Link { session: Session::default(), uid: Uid::default(), to_node, _reader: reader };
+                let (to_node, reader, certified) = (opened.to_node, opened.reader, opened.certified);
+                let (uid, incarnation) = (Uid::default(), Uid::default());
+                let link = Link { session: Session::default(), uid, incarnation, certified, to_node, _reader: reader };
                 self.links.insert(id, link);
                 Vec::new()
             }
@@ -77,11 +78,15 @@ impl Links {
         let Some(link) = self.links.get_mut(&id) else { return Ok(Vec::new()) };
         if let FromNode::Hello(hello) = &*message {
             check(hello)?;
+            if let Some(certified) = &link.certified {
+                check_owner(certified, hello, state)?;
+            }
             link.session.hello(hello)?;
             link.uid = hello.uid.clone();
+            link.incarnation = hello.incarnation.clone();
             let to_node = link.to_node.clone();
             self.take_name(id, hello)?;
-            self.logs.open(hello.node.clone(), id, to_node);
+            self.logs.open(hello.node.clone(), hello.uid.clone(), id, to_node);
             let news = News::Said(hello.node.clone(), message);
             return Ok([news].into_iter().chain(self.send_whole(id, state)).collect());
         }
@@ -92,12 +97,17 @@ impl Links {
         }
     }
 
-    /// One link for each name. A node that comes back before its old link was missed takes its own place.
+    /// One link for each name. A node that comes back before its old link was missed takes its own place, if it is the same
+    /// process: another one on another machine may have a copy of its disk, and both would take turns. One that was
+    /// restarted finds its old link gone within a second.
     fn take_name(&mut self, id: LinkId, hello: &Hello) -> Result<(), Refused> {
         let other = self.by_node.get(&hello.node).copied().filter(|other| *other != id);
         let holder = other.and_then(|other| self.links.get(&other));
         if holder.is_some_and(|holder| holder.uid != hello.uid) {
             return Err(Refused::NameTaken);
+        }
+        if holder.is_some_and(|holder| holder.incarnation != hello.incarnation) {
+            return Err(Refused::Cloned);
         }
         self.by_node.insert(hello.node.clone(), id);
         if let Some(other) = other {
@@ -151,6 +161,10 @@ impl Links {
         let node = self.links.get(&id).and_then(|link| link.session.node());
         tracing::warn!(?id, node = node.map(tracing::field::display), %why, "dropped a node's link");
         add(&self.counters.links_refused, 1);
+        if let Some(link) = self.links.get(&id) {
+            // Whoever is stuck learns it from the end of the link.
+            let _ = link.to_node.try_send(ToNode::Refused { why: why.to_string() });
+        }
         self.drop_link(id)
     }
 
@@ -169,9 +183,7 @@ impl Links {
 }
 
 fn check(hello: &Hello) -> Result<(), Refused> {
-    let name = hello.node.as_str();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+    if !skiff_api::validate::is_node_name(hello.node.as_str()) {
         return Err(Refused::BadName);
     }
     let peer = hello.peer.clone().unwrap_or_default();
@@ -185,6 +197,26 @@ fn check(hello: &Hello) -> Result<(), Refused> {
         return Err(Refused::LongHello);
     }
     Ok(())
+}
+
+/// A machine speaks for itself, by the name that it joined with.
+fn check_owner(certified: &Uid, hello: &Hello, state: &State) -> Result<(), Refused> {
+    if hello.uid != *certified {
+        return Err(Refused::OtherIdentity { says: hello.uid.clone() });
+    }
+    let object = |name: &NodeName| state.node(name).and_then(|node| node.node.as_ref());
+    match object(&hello.node) {
+        Some(node) if node.metadata.uid == hello.uid => Ok(()),
+        Some(_) => Err(Refused::NameTaken),
+        None => {
+            // It was not heard since the cluster was restored, or it calls itself by another name than before.
+            let mut others = state.nodes().iter().filter_map(|(name, node)| Some((name, node.node.as_ref()?)));
+            match others.find(|(_, node)| node.metadata.uid == hello.uid) {
+                Some((was, _)) => Err(Refused::Renamed { was: was.clone(), says: hello.node.clone() }),
+                None => Ok(()),
+            }
+        }
+    }
 }
 
 /// A site is a label's value: services may require it.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use skiff_api::Uid;
 use skiff_api::wire::{FromNode, ToNode};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -18,6 +20,9 @@ const FROM_NODE_MAX: usize = 256;
 
 /// Messages of all nodes that wait for the control loop.
 const ARRIVALS_MAX: usize = 1024;
+
+/// A node says who it is as soon as it is there.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
 /// A node's end of a link. Either side ends it by dropping its end.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(crate) enum What {
 pub(crate) struct Opened {
     pub(crate) to_node: mpsc::Sender<ToNode>,
     pub(crate) reader: DropGuard,
+    /// Which machine it is by its certificate; nothing where the link is in this process.
+    pub(crate) certified: Option<Uid>,
 }
 
 /// Makes links. Cheap to clone.
@@ -66,14 +73,46 @@ impl Hub {
         (Self { arrivals, logs, next: Arc::new(AtomicU64::new(1)) }, inbox)
     }
 
-    /// A new link, on which the node speaks first. Must be called within a tokio runtime.
+    /// A new link within this process, on which the node speaks first. Must be called within a tokio runtime.
     pub fn connect(&self) -> NodeLink {
+        self.open(None)
+    }
+
+    /// A new link for the machine that a certificate names: it speaks for no other. Must be called within a tokio runtime.
+    pub fn connect_certified(&self, uid: Uid) -> NodeLink {
+        self.open(Some(uid))
+    }
+
+    /// A second connection of that machine, for the lines of logs only: nothing is said on it to the node. Must be called
+    /// within a tokio runtime.
+    pub fn connect_bulk(&self, uid: Uid) -> NodeLink {
+        let (to_control, mut from_node) = mpsc::channel(FROM_NODE_MAX);
+        let (to_node, from_control) = mpsc::channel(1);
+        let logs = self.logs.clone();
+        tokio::spawn(async move {
+            let bulk = logs.open_bulk(uid);
+            while let Some(message) = from_node.recv().await {
+                match message {
+                    FromNode::Logs { id, lines } => bulk.deliver(id, lines),
+                    FromNode::LogsEnd { id, error } => bulk.end(id, error),
+                    FromNode::Hello(_) | FromNode::Observed(_) | FromNode::Resync | FromNode::Event(_) => {
+                        tracing::warn!(uid = %bulk.uid(), "dropped a node's second connection: only logs belong there");
+                        break;
+                    }
+                }
+            }
+            drop(to_node);
+        });
+        NodeLink { to_control, from_control }
+    }
+
+    fn open(&self, certified: Option<Uid>) -> NodeLink {
         let link = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
         let (to_control, from_node) = mpsc::channel(FROM_NODE_MAX);
         let (to_node, from_control) = mpsc::channel(TO_NODE_MAX);
         let dropped = CancellationToken::new();
         let reader = dropped.clone().drop_guard();
-        let opened = Opened { to_node, reader };
+        let opened = Opened { to_node, reader, certified };
         let (arrivals, logs) = (self.arrivals.clone(), self.logs.clone());
         tokio::spawn(async move {
             let arrive = |what| arrivals.send(Arrival { link, what });
@@ -95,7 +134,9 @@ async fn read(
     arrivals: &mpsc::Sender<Arrival>,
     logs: &LogRouter,
 ) {
-    while let Some(Some(message)) = dropped.run_until_cancelled(from_node.recv()).await {
+    let hello = dropped.run_until_cancelled(tokio::time::timeout(HELLO_WITHIN, from_node.recv()));
+    let Some(Ok(mut next)) = hello.await else { return };
+    while let Some(message) = next {
         match message {
             FromNode::Logs { id, lines } => logs.deliver(link, id, lines),
             FromNode::LogsEnd { id, error } => logs.end(link, id, error),
@@ -107,5 +148,6 @@ async fn read(
                 }
             }
         }
+        next = dropped.run_until_cancelled(from_node.recv()).await.flatten();
     }
 }

@@ -6,7 +6,7 @@
 //! It does no I/O: messages are what its methods return.
 
 use skiff_api::wire::{Base, Desired, Fence, FromNode, Hello, PROTOCOL, Routes, ToNode};
-use skiff_api::{NodeName, ReplicaKey, ServiceKey};
+use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
 
 use crate::plan::State;
 use crate::plan::desired::Told;
@@ -27,8 +27,14 @@ pub(crate) enum Refused {
     BadLabels,
     #[error("its hello is longer than any node's")]
     LongHello,
-    #[error("another machine with that name is connected (hint: give each node its own name)")]
+    #[error("another machine has that name (hint: give each node its own name)")]
     NameTaken,
+    #[error("its certificate is another machine's than {says}, which it says that it is")]
+    OtherIdentity { says: Uid },
+    #[error(
+        "another machine with the same identity is connected (hint: one is a copy of the other: delete DATA/node/identity there, and join it as a node of its own)"
+    )]
+    Cloned,
     #[error("it does not take its messages: its queue is full")]
     Stuck,
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use skiff_api::Name;
 use skiff_api::resource::{Object, Selector};
+use skiff_api::{Name, Uid};
 
 use super::change::{complete, explain};
 use super::codec::version_of;
@@ -57,6 +57,12 @@ impl Objects {
     pub async fn find<S: Indexed>(&self, namespace: Option<&Name>, name: &str) -> Result<Object<S>, Error> {
         let missing = || Error::NotFound { object: ObjectKey::new(S::KIND, namespace, name) };
         self.get(namespace, name).await?.ok_or_else(missing)
+    }
+
+    /// The name of the node that a machine has joined as.
+    pub async fn bound(&self, uid: &Uid) -> Result<Option<String>, Error> {
+        let entry = self.store.get(&key::uid(uid)).await?;
+        Ok(entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()))
     }
 
     /// The objects of a kind in one namespace, or in all, whose labels match.

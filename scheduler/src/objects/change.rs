@@ -101,6 +101,20 @@ impl Change {
         })
     }
 
+    /// A machine gets a name; it must have none yet.
+    #[must_use]
+    pub fn bind(self, uid: &Uid, name: &str) -> Self {
+        let (path, name) = (key::uid(uid), name.to_owned());
+        self.map(|txn| txn.require_absent(path.as_str()).put(path.as_str(), name))
+    }
+
+    /// A machine loses its name, and is let in no more.
+    #[must_use]
+    pub fn revoke(self, uid: &Uid, name: &str) -> Self {
+        let (path, revoked, name) = (key::uid(uid), key::revoked(uid), name.to_owned());
+        self.map(|txn| txn.delete(path).put(revoked, name))
+    }
+
     /// Remembers the document that is applied to an object with this change.
     #[must_use]
     pub fn applied(self, object: &ObjectKey, document: &Value) -> Self {
@@ -222,6 +236,10 @@ pub(super) fn explain(compare: &Compare, found: Option<&Entry>) -> Error {
         let route = route.strip_suffix('/').filter(|route| route.contains('/')).unwrap_or(route);
         let owner = found.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).unwrap_or_default();
         return Error::RouteTaken { route: route.to_owned(), owner };
+    }
+    if path.starts_with(key::UIDS) {
+        let name = found.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).unwrap_or_default();
+        return Error::AlreadyExists { object: ObjectKey::new(Kind::Node, None, name) };
     }
     if let Some(namespace) = path.strip_prefix(key::GUARDS) {
         return Error::NamespaceInUse { namespace: namespace.to_owned() };

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use skiff_api::ServiceKey;
-use skiff_api::resource::{NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, ServiceSpec, Spec};
+use skiff_api::resource::{
+    NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, ServiceSpec, Spec, TokenSpec,
+};
 
 /// A kind that is kept in the store. (Events are not: they have a log of their own.)
 pub trait Indexed: Spec {
@@ -17,6 +19,7 @@ impl Indexed for NamespaceSpec {}
 impl Indexed for NodeSpec {}
 impl Indexed for RevisionSpec {}
 impl Indexed for ReplicaSpec {}
+impl Indexed for TokenSpec {}
 
 impl Indexed for ServiceSpec {
     fn routes(object: &Object<Self>) -> BTreeSet<Route> {

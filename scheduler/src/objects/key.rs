@@ -4,6 +4,8 @@
 //! /objects/{plural}/{namespace or -}/{name}    the object, as JSON
 //! /applied/{plural}/{namespace or -}/{name}    the document that was last applied to it
 //! /routes/{host or *}{path}/                   NAMESPACE/NAME of the service that the route leads to
+//! /uids/{uid}                                  the name of the node whose machine that is
+//! /revoked/{uid}                               the name that a machine had which is let in no more
 //! /guards/{namespace}                          rewritten with each object that is created in the namespace, or counts on it
 //! ```
 //! A guard makes "delete the namespace if it is empty" safe: the store compares single keys, not ranges, so the deletion
@@ -12,11 +14,13 @@
 use std::fmt;
 
 use skiff_api::resource::{Kind, Object, Route, Spec};
-use skiff_api::{Name, ServiceKey};
+use skiff_api::{Name, ServiceKey, Uid};
 
 pub const OBJECTS: &str = "/objects/";
 pub(super) const ROUTES: &str = "/routes/";
 pub(super) const GUARDS: &str = "/guards/";
+pub(super) const UIDS: &str = "/uids/";
+pub(crate) const REVOKED: &str = "/revoked/";
 
 /// The place of a namespace in the keys of kinds that have none.
 const NO_NAMESPACE: &str = "-";
@@ -94,6 +98,14 @@ pub fn prefix(kind: Kind, namespace: Option<&Name>) -> String {
 /// Two routes that match the same requests have one key: a slash at the end makes no difference to whole segments.
 pub(super) fn route(route: &Route) -> String {
     format!("{ROUTES}{}{}/", route.host.as_deref().unwrap_or("*"), route.path.trim_end_matches('/'))
+}
+
+pub(super) fn uid(uid: &Uid) -> String {
+    format!("{UIDS}{uid}")
+}
+
+pub(crate) fn revoked(uid: &Uid) -> String {
+    format!("{REVOKED}{uid}")
 }
 
 pub(super) fn guard(namespace: &Name) -> String {

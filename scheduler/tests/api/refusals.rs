@@ -101,7 +101,8 @@ async fn what_controllers_write_is_not_for_people() {
         ("PUT", "/v1/namespaces/default/replicas/a", "Replica"),
         ("DELETE", "/v1/namespaces/default/revisions/a", "Revision"),
         ("DELETE", "/v1/namespaces/default/events/a", "Event"),
-        ("DELETE", "/v1/nodes/a", "Node"),
+        ("DELETE", "/v1/tokens/a", "Token"),
+        ("PUT", "/v1/tokens/a", "Token"),
         ("PATCH", "/v1/nodes/a", "Node"),
     ] {
         let problem = server.refused(method, path, replica, 403).await;
@@ -111,6 +112,9 @@ async fn what_controllers_write_is_not_for_people() {
         });
         if ["Replica", "Revision"].contains(&kind) {
             expected["hint"] = json!("change the Service that it belongs to");
+        }
+        if kind == "Token" {
+            expected["hint"] = json!("make one with `skiff token create --node`, end it with `skiff token revoke`");
         }
         assert_eq!(serde_json::to_value(&problem).unwrap(), expected, "{method} {path}");
     }

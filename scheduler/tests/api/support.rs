@@ -67,6 +67,7 @@ async fn server(store: Arc<dyn Store>, log: EventLog) -> Server {
         logs: logs.clone(),
         oracle: Oracle::silent(),
         token: Token::new(TOKEN),
+        fleet: None,
         metrics: metrics.clone(),
         stop: stop.clone(),
     };

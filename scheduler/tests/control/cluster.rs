@@ -10,7 +10,7 @@ use skiff_scheduler::api::{Artifact, Images, Token};
 use skiff_scheduler::objects::{Change, Events, Objects};
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::{MemoryStore, Store};
-use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
+use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions};
 
 /// Far beyond what anything here takes: a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,12 +50,22 @@ impl Cluster {
 
     /// With other times after which nodes are given up.
     pub(crate) async fn start_with(store: Arc<MemoryStore>, liveness: LivenessOptions) -> Self {
+        Self::start_as(store, liveness, None).await
+    }
+
+    /// One that other machines may join.
+    pub(crate) async fn start_fleet(fleet: FleetOptions) -> Self {
+        Self::start_as(Arc::new(MemoryStore::new()), LivenessOptions::default(), Some(fleet)).await
+    }
+
+    async fn start_as(store: Arc<MemoryStore>, liveness: LivenessOptions, fleet: Option<FleetOptions>) -> Self {
         let control = ControlPlane::start(ControlPlaneOptions {
             store: store.clone(),
             events: store.events(),
             images: Arc::new(NoImages),
             token: Token::new("secret"),
             seed: 1,
+            fleet,
             liveness,
         })
         .await

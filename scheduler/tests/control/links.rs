@@ -79,10 +79,12 @@ async fn a_node_cannot_speak_for_another() {
     assert!(metrics.contains("skiff_node_words_refused_total 3\n"), "{metrics}");
 }
 
-/// The link ends without another message.
+/// The link ends, and says why.
 async fn is_dropped(mut link: skiff_scheduler::link::NodeLink) {
-    let next = tokio::time::timeout(PATIENCE, link.from_control.recv()).await.unwrap();
-    assert_eq!(next, None);
+    let mut next = async || tokio::time::timeout(PATIENCE, link.from_control.recv()).await.unwrap();
+    let said = next().await;
+    assert!(matches!(&said, Some(ToNode::Refused { why }) if !why.is_empty()), "{said:?}");
+    assert_eq!(next().await, None);
 }
 
 #[tokio::test]

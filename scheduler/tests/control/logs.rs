@@ -110,3 +110,37 @@ async fn a_slow_reader_ends_its_own_query_only() {
     link.to_control.send(FromNode::LogsEnd { id, error: None }).await.unwrap();
     assert_eq!(other.count().await, 0);
 }
+
+#[tokio::test]
+async fn lines_also_come_on_the_second_connection_of_the_same_machine() {
+    let (cluster, mut link) = connected().await;
+    let logs = cluster.control.logs();
+    let uid = hello("n").uid;
+    let bulk = cluster.control.connect_bulk(uid.clone());
+    let mut stream = logs.logs(&NodeName::new("n"), query());
+    let id = asked(&mut link).await;
+    // Another machine answers nothing.
+    let other = cluster.control.connect_bulk(skiff_api::Uid::new("another"));
+    other.to_control.send(FromNode::Logs { id, lines: lines(&["forged"]) }).await.unwrap();
+    other.to_control.send(FromNode::LogsEnd { id, error: Some("forged".to_owned()) }).await.unwrap();
+    // What does not belong there ends it, after what came before.
+    other.to_control.send(FromNode::Resync).await.unwrap();
+    tokio::time::timeout(PATIENCE, other.to_control.closed()).await.unwrap();
+    bulk.to_control.send(FromNode::Logs { id, lines: lines(&["a"]) }).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().text, "a");
+    bulk.to_control.send(FromNode::LogsEnd { id, error: None }).await.unwrap();
+    assert!(stream.next().await.is_none());
+
+    // What was under way there ends with it, on both sides; the link stays.
+    let mut lost = logs.logs(&NodeName::new("n"), query());
+    let id = asked(&mut link).await;
+    bulk.to_control.send(FromNode::Logs { id, lines: lines(&["b"]) }).await.unwrap();
+    assert_eq!(lost.next().await.unwrap().unwrap().text, "b");
+    drop(bulk);
+    assert_eq!(lost.next().await.unwrap().unwrap_err().detail, "the node with these logs has lost its connection");
+    assert_eq!(next(&mut link).await, ToNode::CancelLogs { id });
+    let again = logs.logs(&NodeName::new("n"), query());
+    let id = asked(&mut link).await;
+    link.to_control.send(FromNode::LogsEnd { id, error: None }).await.unwrap();
+    assert_eq!(again.count().await, 0);
+}

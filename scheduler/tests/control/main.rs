@@ -7,6 +7,8 @@ mod cluster;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod joining;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;

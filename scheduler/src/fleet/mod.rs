@@ -1,0 +1,47 @@
+//! Which machines may be nodes: the tokens that they join with, their certificates, and who is let in no more.
+//!
+//! ```text
+//!   token ── join ──> Node object, certificate ── link, pulls ──> ... ── renew ──> certificate
+//!                          └── remove ──> revoked for ever, links end at once
+//! ```
+//! A machine is named after its key, so asking twice with one key makes one node. A name belongs to the machine that joined
+//! with it until it is removed. Whether a certificate is good is decided in two places: TLS says that this cluster's
+//! authority issued it, the [`Gate`] that its machine was not removed.
+
+mod gate;
+mod join;
+mod renew;
+mod routes;
+mod tokens;
+
+use std::sync::Arc;
+
+use skiff_link::{Authority, Clock};
+
+pub use gate::{Gate, Refusal};
+pub use routes::router;
+
+use crate::FleetOptions;
+use crate::objects::Objects;
+use crate::store;
+
+/// What joining stands on. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    authority: Arc<Authority>,
+    clock: Arc<Clock>,
+    gate: Gate,
+}
+
+impl Fleet {
+    /// Reads who was removed.
+    pub async fn open(objects: &Objects, options: FleetOptions) -> Result<Self, store::Error> {
+        let FleetOptions { authority, clock } = options;
+        let gate = Gate::load(&**objects.store()).await?;
+        Ok(Self { authority, clock, gate })
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
