@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use skiff_api::quantity::{Bytes, Span};
 use skiff_api::resource::{is_label_key, is_label_value};
+use skiff_api::validate::is_node_name;
 use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
 use skiff_registry::server::Pattern;
@@ -51,8 +52,10 @@ pub(crate) struct NamespaceArgs {
 pub(crate) enum Verb {
     /// Run a whole cluster in this process: control plane, registry and node
     Up(UpArgs),
-    /// Run a node of a cluster whose control plane is on another machine
-    Node(NodeRunArgs),
+    /// Run the control plane and the registry of a fleet, whose nodes are other machines
+    Server(ControlArgs),
+    /// Run a node of a cluster whose control plane is on another machine, or take nodes out of the cluster
+    Node(NodeVerb),
     /// Push a component or a core wasip1 module to the cluster's registry, or to another
     Push(PushArgs),
     /// Write an image's component to a file
@@ -163,8 +166,7 @@ pub(crate) struct NodeRunArgs {
 }
 
 fn node_name(text: &str) -> Result<NodeName, String> {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    match !text.is_empty() && text.len() <= 253 && text.bytes().all(is_fine) {
+    match is_node_name(text) {
         true => Ok(NodeName::new(text)),
         false => Err("a node's name has up to 253 letters, digits, '-', '.' and '_'".to_owned()),
     }
@@ -190,6 +192,38 @@ fn node_label(text: &str) -> Result<(String, String), String> {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("this is no label (hint: write KEY=VALUE)".to_owned()),
     }
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ControlArgs {
+    /// Where everything is kept [default: skiff in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the API, the registry and the nodes' links listen, with TLS; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7070")]
+    pub listen: SocketAddr,
+    /// A name or an address that others reach this machine by, for its certificate; may be repeated. Nodes and `skiff` do
+    /// not need it, docker and curl do
+    #[arg(long, value_name = "HOST")]
+    pub name: Vec<String>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Without a verb of its own, it runs a node.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct NodeVerb {
+    #[command(subcommand)]
+    pub verb: Option<NodeSubverb>,
+    #[command(flatten)]
+    pub run: NodeRunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeSubverb {
+    /// Take nodes out of the cluster for good: they are let in no more, and what they had is placed elsewhere
+    Remove(NodeArgs),
 }
 
 /// The cluster's registry.
@@ -447,7 +481,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Parser)]
 pub(crate) struct GetArgs {
-    /// services, replicas, revisions, nodes, namespaces or events
+    /// services, replicas, revisions, nodes, namespaces, events or tokens
     pub kind: Kind,
     /// Only this one
     pub name: Option<String>,
@@ -581,6 +615,35 @@ pub(crate) struct DeleteArgs {
 pub(crate) enum TokenVerb {
     /// Print the token of the current context; the registry takes it as the password of any user name
     Show,
+    /// Make a token that machines join the cluster with, and print it; nobody sees it again
+    Create(TokenCreateArgs),
+    /// List the tokens that machines join with
+    List,
+    /// End tokens: no machine joins with them any more, and those that have joined stay
+    Revoke(TokenRevokeArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct TokenCreateArgs {
+    /// For machines that become nodes
+    #[arg(long, required = true)]
+    pub node: bool,
+    /// How many machines may join with it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// How long it may be used
+    #[arg(long, value_name = "SPAN", default_value = "24h")]
+    pub ttl: Span,
+    /// Label the machines that join with it, KEY=VALUE; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct TokenRevokeArgs {
+    /// As `skiff token list` shows them
+    #[arg(required = true, value_name = "TOKEN")]
+    pub ids: Vec<String>,
 }
 
 #[derive(Debug, Parser)]

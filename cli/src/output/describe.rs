@@ -36,6 +36,7 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
         Kind::Node => node(&mut out, object, now),
         Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
         Kind::Namespace => line(&mut out, "Grants", &grants(object)),
+        Kind::Token => tree(&mut out, "Token", object.pointer("/spec")),
         Kind::Event => {}
     }
     if matches!(kind, Kind::Service | Kind::Node) {

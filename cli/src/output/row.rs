@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use skiff_api::Kind;
+use skiff_api::resource::{Token, TokenState};
 
 /// The columns of a kind; `wide` adds some.
 pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'static str> {
@@ -16,6 +17,7 @@ pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'
         Kind::Revision => (&["NAME", "SERVICE", "NUMBER", "IMAGE", "AGE"], &[]),
         Kind::Node => (&["NAME", "STATUS", "VERSION", "AGE"], &["PLATFORM", "GATEWAY", "MEMORY", "CPU"]),
         Kind::Namespace => (&["NAME", "AGE"], &[]),
+        Kind::Token => (&["NAME", "STATE", "USED", "EXPIRES", "AGE"], &["LABELS"]),
         Kind::Event => (&["LAST", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["COUNT"]),
     };
     columns.extend(narrow);
@@ -71,6 +73,10 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
             };
             format!("{}{work}", at("/status/liveness"))
         }
+        "STATE" => token_state(object, now),
+        "USED" => format!("{}/{}", or_zero(at("/status/used")), at("/spec/uses")),
+        "EXPIRES" => at("/spec/expires"),
+        "LABELS" => labels(object.pointer("/spec/labels")),
         "VERSION" => at("/status/version"),
         "PLATFORM" => at("/status/platform"),
         "GATEWAY" => at("/status/gateway"),
@@ -83,6 +89,16 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "OBJECT" => format!("{}/{}", at("/spec/regarding/kind").to_lowercase(), at("/spec/regarding/name")),
         _ => String::new(),
     }
+}
+
+fn token_state(object: &Value, now: Timestamp) -> String {
+    let token: Result<Token, _> = serde_json::from_value(object.clone());
+    token.map(|token| TokenState::of(&token, now).name().to_owned()).unwrap_or_default()
+}
+
+fn labels(labels: Option<&Value>) -> String {
+    let pairs = labels.and_then(Value::as_object).into_iter().flatten();
+    pairs.map(|(key, value)| format!("{key}={}", text(Some(value)))).collect::<Vec<_>>().join(",")
 }
 
 /// Where a service answers: its routes, or its default host.

@@ -17,15 +17,17 @@ mod push;
 mod rmi;
 mod run;
 mod scale;
+mod server;
 mod serving;
 mod small;
 mod tag;
+mod token;
 mod up;
 mod wait;
 mod why;
 
 use crate::Outcome;
-use crate::args::{Args, TokenVerb, Verb};
+use crate::args::{Args, NodeSubverb, NodeVerb, TokenVerb, Verb};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 
@@ -34,9 +36,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     let server = args.server;
     match args.verb {
         Verb::Up(args) => return up::run(args),
-        Verb::Node(args) => return node::run(server, args),
+        Verb::Server(args) => return server::run(args),
+        Verb::Node(NodeVerb { verb: None, run }) => return node::run(server, run),
         Verb::Completions { shell } => return small::completions(shell),
-        Verb::Token(TokenVerb::Show) => return small::token(&server),
+        Verb::Token(TokenVerb::Show) => return token::show(&server),
         Verb::CompileComponent(compile) => return Ok(compile::run(&compile)),
         _ => {}
     }
@@ -76,12 +79,17 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Drain(args) => nodes::drain(&context, args).await,
             Verb::Taint(args) => nodes::taint(&context, args).await,
             Verb::Label(args) => nodes::label(&context, args).await,
+            Verb::Node(NodeVerb { verb: Some(NodeSubverb::Remove(args)), .. }) => nodes::remove(&context, args).await,
+            Verb::Token(TokenVerb::Create(args)) => token::create(&context, args).await,
+            Verb::Token(TokenVerb::List) => token::list(&context).await,
+            Verb::Token(TokenVerb::Revoke(args)) => token::revoke(&context, args).await,
             Verb::Logs(logs) => logs::run(&context, logs).await,
             Verb::Delete(delete) => delete::run(&context, delete).await,
             Verb::Up(_)
-            | Verb::Node(_)
+            | Verb::Node(NodeVerb { verb: None, .. })
             | Verb::Completions { .. }
-            | Verb::Token(_)
+            | Verb::Server(_)
+            | Verb::Token(TokenVerb::Show)
             | Verb::CompileComponent(_)
             | Verb::Version
             | Verb::Inspect(_)

@@ -1,4 +1,4 @@
-//! `skiff cordon`, `uncordon`, `drain`, `taint` and `label`: what people set on nodes.
+//! `skiff cordon`, `uncordon`, `drain`, `taint` and `label`: what people set on nodes; `skiff node remove`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +23,17 @@ pub(super) async fn cordon(context: &Context, args: NodeArgs) -> Outcome {
 pub(super) async fn uncordon(context: &Context, args: NodeArgs) -> Outcome {
     let change = NodeChange { unschedulable: Some(false), draining: Some(false), ..NodeChange::default() };
     each(context, &args.nodes, &change, "uncordoned").await
+}
+
+pub(super) async fn remove(context: &Context, args: NodeArgs) -> Outcome {
+    let client = context.client()?;
+    let namespace =
+        skiff_api::resource::DEFAULT_NAMESPACE.parse().map_err(|error| Failure::new(Exit::Internal, error))?;
+    for node in &args.nodes {
+        client.delete(Kind::Node, &namespace, node).await?;
+        println!("node/{node} removed");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn each(context: &Context, nodes: &[String], change: &NodeChange, done: &str) -> Outcome {

@@ -8,22 +8,11 @@ use clap_complete::Shell;
 use crate::Outcome;
 use crate::args::{Args, ServerArgs};
 use crate::context::Context;
-use crate::exit::{Exit, Failure};
 
 pub(super) fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "skiff", &mut script);
     print!("{}", String::from_utf8_lossy(&script));
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn token(server: &ServerArgs) -> Outcome {
-    let context = Context::find(server)?;
-    if context.token.is_empty() {
-        let text = "failed to show the token: there is none (hint: start a cluster with `skiff up`)";
-        return Err(Failure::message(Exit::Unauthorized, text));
-    }
-    println!("{}", context.token);
     Ok(ExitCode::SUCCESS)
 }
 

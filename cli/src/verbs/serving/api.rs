@@ -1,7 +1,7 @@
-//! The listener of the API and the registry.
+//! The listener of the API and the registry, and behind TLS that of the nodes' links.
 //!
 //! Anybody on the network can connect before any token is asked for, so a connection costs little and ends by itself: its
-//! head must come in time, what is answered must be read, and there is a bound on how many there are.
+//! handshake and its head must come in time, what is answered must be read, and there is a bound on how many there are.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,14 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
+
+use super::tls::{Guest, TlsDoor};
 
 /// How long a request's head may take, also the silence between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,23 +52,24 @@ pub(in crate::verbs) async fn drain(server: JoinHandle<()>) {
     }
 }
 
+/// How a connection begins.
+#[derive(Clone)]
+pub(in crate::verbs) enum Door {
+    /// With a request.
+    Plain,
+    /// With a handshake.
+    Tls(Arc<TlsDoor>),
+}
+
 /// Serves until `stops`, then finishes what has begun.
 pub(in crate::verbs) async fn serve(
     listener: TcpListener,
     router: Router,
+    door: Door,
     mut stops: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .max_header_list_size(BUFFER_BYTES_MAX as u32)
-        .keep_alive_interval(HEAD_TIMEOUT);
-    let builder = Arc::new(builder);
-    let service = TowerToHyperService::new(router);
+    let http = Http::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     loop {
@@ -74,22 +81,84 @@ pub(in crate::verbs) async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (builder, service, watcher) = (Arc::clone(&builder), service.clone(), graceful.watcher());
+        let (door, http, watcher) = (door.clone(), http.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if !speaks(&stream).await {
-                return;
+            match door {
+                Door::Plain if speaks(&stream).await => http.serve(stream, Version::Either, None, watcher).await,
+                Door::Plain => {}
+                Door::Tls(tls) => tls.answer(stream, place, http, watcher).await,
             }
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            // A client that breaks off is no news.
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(error, "a connection to the API ended early");
-            }
-            drop(place);
         });
     }
     drop(listener);
     graceful.shutdown().await;
     Ok(())
+}
+
+/// Which protocol a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Either,
+    Http1,
+    Http2,
+}
+
+/// Answers requests. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Http(Arc<Parts>);
+
+struct Parts {
+    either: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+    service: TowerToHyperService<Router>,
+}
+
+impl Http {
+    fn new(router: Router) -> Self {
+        let service = TowerToHyperService::new(router);
+        let (http1, http2) = (builder().http1_only(), builder().http2_only());
+        Self(Arc::new(Parts { either: builder(), http1, http2, service }))
+    }
+
+    /// Answers the requests of one connection. What is known of who is at its other end goes into each.
+    pub(super) async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        version: Version,
+        guest: Option<Guest>,
+        watcher: Watcher,
+    ) {
+        let builder = match version {
+            Version::Either => &self.0.either,
+            Version::Http1 => &self.0.http1,
+            Version::Http2 => &self.0.http2,
+        };
+        let parts = Arc::clone(&self.0);
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            if let Some(guest) = &guest {
+                guest.introduce(&mut request);
+            }
+            parts.service.call(request)
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        // A client that breaks off is no news.
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error, "a connection to the API ended early");
+        }
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(BUFFER_BYTES_MAX as u32)
+        .keep_alive_interval(HEAD_TIMEOUT);
+    builder
 }
 
 /// Whether a client says in time which protocol it speaks. Takes nothing off the connection.
@@ -136,7 +205,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (addr, (stop, stops)) = (listener.local_addr().unwrap(), oneshot::channel());
-        tokio::spawn(serve(listener, Router::new().route("/", get(|| async { "served" })), stops));
+        let router = Router::new().route("/", get(|| async { "served" }));
+        tokio::spawn(serve(listener, router, Door::Plain, stops));
         (addr, stop)
     }
 

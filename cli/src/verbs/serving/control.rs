@@ -11,10 +11,10 @@ use skiff_registry::store::Limits as RegistryLimits;
 use skiff_scheduler::api::Token;
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::{self, RedbStore};
-use skiff_scheduler::{ControlPlane, ControlPlaneOptions};
+use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions};
 use tokio::task::JoinHandle;
 
-use super::data::Data;
+use super::data::{Data, random_token};
 use super::garbage;
 use super::images::OwnRegistry;
 use super::mirror::{Mirror, MirrorOptions};
@@ -31,7 +31,9 @@ pub(in crate::verbs) struct ControlOptions<'a> {
     pub(in crate::verbs) token: &'a str,
     pub(in crate::verbs) registry: RegistryArgs,
     /// What images of the cluster's own registry may be called by, `HOST:PORT`.
-    pub(in crate::verbs) address: String,
+    pub(in crate::verbs) addresses: Vec<String>,
+    /// What other machines join with; nothing where the cluster is one process.
+    pub(in crate::verbs) fleet: Option<FleetOptions>,
 }
 
 /// A control plane that runs, and its registry.
@@ -41,14 +43,18 @@ pub(in crate::verbs) struct Control {
     pub(in crate::verbs) router: Router,
     /// Ends when the disk did not keep what the store wrote: only a new process can read it and tell.
     pub(in crate::verbs) sync_failed: BoxFuture<'static, store::Error>,
+    /// What the registry knows a node by: made anew with each process, and told to nobody.
+    pub(in crate::verbs) pulls: String,
     garbage: JoinHandle<()>,
 }
 
 impl Control {
     pub(in crate::verbs) async fn start(options: ControlOptions<'_>) -> Result<Self, Failure> {
-        let ControlOptions { data, disk, token, registry, address } = options;
+        let ControlOptions { data, disk, token, registry, addresses, fleet } = options;
         let RegistryArgs { registry_tokens, anonymous_pull, blob_max, plain_http, mirror } = registry;
-        let rights = RegistryRights::new(Token::new(token), anonymous_pull, registry_tokens)?;
+        let pulls = random_token()?;
+        let nodes = Token::new(pulls.as_str());
+        let rights = RegistryRights::new(Token::new(token), nodes, anonymous_pull, registry_tokens)?;
         let limits = RegistryLimits { blob_bytes_max: blob_max.0, ..RegistryLimits::default() };
         let (store, registry) = open(data, disk, limits).await?;
         let sync_failed = store.sync_failed().boxed();
@@ -57,9 +63,10 @@ impl Control {
         let plane = ControlPlane::start(ControlPlaneOptions {
             events: store.events(),
             store: Arc::new(store),
-            images: Arc::new(OwnRegistry::new(registry.clone(), address, mirror)),
+            images: Arc::new(OwnRegistry::new(registry.clone(), addresses, mirror)),
             token: Token::new(token),
             seed: seed()?,
+            fleet,
             liveness: LivenessOptions::default(),
         })
         .await
@@ -68,7 +75,7 @@ impl Control {
         plane.metrics().append(Arc::new(move || of_registry.metrics()));
         let garbage = tokio::spawn(garbage::collect(plane.objects().clone(), registry.clone()));
         let router = plane.router().merge(skiff_registry::router(registry, Arc::new(rights)));
-        Ok(Self { plane: Arc::new(plane), router, sync_failed, garbage })
+        Ok(Self { plane: Arc::new(plane), router, sync_failed, pulls, garbage })
     }
 
     /// Collects no more garbage: what is being answered stays.

@@ -63,6 +63,10 @@ impl Data {
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
+    pub(in crate::verbs) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(in crate::verbs) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -77,7 +81,8 @@ impl Data {
 fn refuse_foreign(path: &Path) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    let is_ours = ["lock", "token", "store.redb"].iter().any(|ours| names.iter().any(|name| name == ours));
+    let is_ours =
+        ["lock", "token", "store.redb", "authority.pem"].iter().any(|ours| names.iter().any(|name| name == ours));
     // The one name is what a fresh file system of its own begins with.
     let is_empty = names.iter().all(|name| name == "lost+found");
     match is_ours || is_empty {
@@ -113,12 +118,17 @@ fn token(folder: &Path, disk: &Disk) -> Result<String, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Failure::io("read", &path, error)),
     }
+    let token = random_token()?;
+    write_atomic(disk, &path, token.as_bytes()).map_err(|error| Failure::io("write", &path, error))?;
+    Ok(token)
+}
+
+/// A token that nobody has yet.
+pub(super) fn random_token() -> Result<String, Failure> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::message(Exit::Internal, format!("failed to make a token: {error}")))?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_atomic(disk, &path, token.as_bytes()).map_err(|error| Failure::io("write", &path, error))?;
-    Ok(token)
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn taken(path: &Path, lock: &mut File) -> Failure {

@@ -25,18 +25,18 @@ const WORLDS_MAX: usize = 1024;
 /// Larger worlds are read again each time: a thousand of the largest would take a gigabyte.
 const WORLD_NAMES_MAX: usize = 200;
 
-/// The cluster's registry and the address it is known by.
+/// The cluster's registry and the addresses it is known by.
 pub(super) struct OwnRegistry {
     pub(super) registry: Registry,
     /// `HOST:PORT`.
-    pub(super) address: String,
+    pub(super) addresses: Vec<String>,
     mirror: Arc<Mirror>,
     worlds: Arc<Worlds>,
 }
 
 impl OwnRegistry {
-    pub(super) fn new(registry: Registry, address: String, mirror: Mirror) -> Self {
-        Self { registry, address, mirror: Arc::new(mirror), worlds: Arc::default() }
+    pub(super) fn new(registry: Registry, addresses: Vec<String>, mirror: Mirror) -> Self {
+        Self { registry, addresses, mirror: Arc::new(mirror), worlds: Arc::default() }
     }
 }
 
@@ -56,7 +56,7 @@ impl Images for OwnRegistry {
     }
 
     fn is_own(&self, registry: &str) -> bool {
-        registry == self.address
+        self.addresses.iter().any(|address| address == registry)
     }
 }
 

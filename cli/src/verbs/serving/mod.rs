@@ -8,6 +8,8 @@
 //! Each starts from the bottom up and stops from the top down: what answers drains first, while the rest still works.
 
 pub(super) mod api;
+pub(super) mod authority;
+mod certificate;
 pub(super) mod control;
 pub(super) mod data;
 mod garbage;
@@ -17,3 +19,4 @@ mod mirror;
 pub(super) mod node;
 pub(super) mod process;
 mod rights;
+pub(super) mod tls;

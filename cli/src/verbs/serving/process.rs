@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
@@ -24,6 +25,13 @@ pub(in crate::verbs) fn run(serve: impl Future<Output = Result<(), Failure>>) ->
     // What still runs is not needed any more, and must not hold the process.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Raises the limit of open files to what may be had: each connection is one, and two for each node.
+pub(in crate::verbs) fn raise_files() {
+    let given = getrlimit(Resource::Nofile);
+    // What is there has to do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: given.maximum, maximum: given.maximum });
 }
 
 /// The signals that mean stop.

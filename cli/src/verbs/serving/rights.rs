@@ -1,5 +1,5 @@
-//! Who may use the registry: whoever has the cluster's token, the tokens of a file, and, if the operator says so, anybody
-//! who pulls.
+//! Who may use the registry: whoever has the cluster's token, the tokens of a file, nodes that pull, and, if the operator
+//! says so, anybody who pulls.
 //!
 //! The file has the hash of each token, so that whoever reads it learns none. It is looked at when a request comes, at most
 //! every two seconds, and read again when it changed; a change that cannot be read is logged, and the tokens stay as they
@@ -28,21 +28,31 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The rights of a running registry.
 pub(super) struct RegistryRights {
     cluster: Token,
+    /// What a connection with a node's certificate shows.
+    nodes: Token,
     /// What whoever shows no token may do.
     anonymous: Rights,
     file: Option<TokenFile>,
 }
 
 impl RegistryRights {
-    pub(super) fn new(cluster: Token, anonymous_pull: Vec<Pattern>, file: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        cluster: Token,
+        nodes: Token,
+        anonymous_pull: Vec<Pattern>,
+        file: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
         let anonymous = Rights { pull: anonymous_pull, ..Rights::default() };
         let file = file.map(TokenFile::open).transpose()?;
-        Ok(Self { cluster, anonymous, file })
+        Ok(Self { cluster, nodes, anonymous, file })
     }
 
     fn decide(&self, header: Option<&str>, action: Action, repository: Option<&str>) -> Decision {
         if self.cluster.admits(header) {
             return Decision::Allowed;
+        }
+        if self.nodes.admits(header) {
+            return if action == Action::Pull { Decision::Allowed } else { Decision::Denied };
         }
         // podman without a login sends an empty user and password.
         let token = header.map(|header| token_of(header).unwrap_or_default());
@@ -193,7 +203,12 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let anonymous = anonymous.iter().map(|pattern| pattern.parse().unwrap()).collect();
-        let rights = RegistryRights::new(Token::new("cluster"), anonymous, Some(file.path().to_path_buf()));
+        let rights = RegistryRights::new(
+            Token::new("cluster"),
+            Token::new("a node"),
+            anonymous,
+            Some(file.path().to_path_buf()),
+        );
         (rights.map_err(|_| "refused").unwrap(), file)
     }
 
@@ -208,6 +223,10 @@ mod tests {
         use Decision::{Allowed, Denied, Unauthenticated};
         for (header, action, name, decision) in [
             ("Bearer cluster", Delete, Some("any"), Allowed),
+            ("Bearer a node", Pull, Some("any"), Allowed),
+            ("Bearer a node", Pull, None, Allowed),
+            ("Bearer a node", Push, Some("any"), Denied),
+            ("Bearer a node", Delete, Some("any"), Denied),
             ("Bearer one", Push, Some("shop/cart"), Allowed),
             ("Bearer one", Pull, Some("shop/cart"), Allowed),
             ("Bearer one", Delete, Some("shop/cart"), Denied),

@@ -15,12 +15,13 @@ use tokio::sync::oneshot;
 use crate::args::UpArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::verbs::serving::api::{self, Door};
 use crate::verbs::serving::control::{Control, ControlOptions};
+use crate::verbs::serving::data;
 use crate::verbs::serving::data::Data;
 use crate::verbs::serving::listen::{listen, local_addr};
 use crate::verbs::serving::node::{self, GatewayArgs};
 use crate::verbs::serving::process::Stop;
-use crate::verbs::serving::{api, data};
 
 /// How long a link that ended waits before the next one, so that a fault does not spin.
 const RELINK_AFTER: Duration = Duration::from_millis(200);
@@ -36,10 +37,15 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
 
     let registry = ClientOptions::new(api_addr.to_string()).token(Some(token.clone()));
     let options = node::options(data.join("node"), disk.clone(), gateway, registry)?;
-    let address = api_addr.to_string();
-    let mut control =
-        Control::start(ControlOptions { data: &data, disk: &disk, token: &token, registry: args.registry, address })
-            .await?;
+    let mut control = Control::start(ControlOptions {
+        data: &data,
+        disk: &disk,
+        token: &token,
+        registry: args.registry,
+        addresses: vec![api_addr.to_string()],
+        fleet: None,
+    })
+    .await?;
     let node = Arc::new(node::start(options).await?);
     let weak = Arc::downgrade(&node);
     let of_node = move || weak.upgrade().map(|node| node.metrics()).unwrap_or_default();
@@ -47,7 +53,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let (stop_api, api_stops) = oneshot::channel::<()>();
     let router = control.router.clone();
     let server = tokio::spawn(async move {
-        if let Err(error) = api::serve(api_listener, router, api_stops).await {
+        if let Err(error) = api::serve(api_listener, router, Door::Plain, api_stops).await {
             tracing::error!(%error, "the API stopped");
         }
     });
