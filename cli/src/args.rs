@@ -152,6 +152,9 @@ pub(crate) struct NodeRunArgs {
     /// that the control plane is reached from]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     pub advertise: Option<String>,
+    /// Where other nodes ask for services that are here; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7071")]
+    pub peer: SocketAddr,
     /// Nodes of one site can dial one another
     #[arg(long, value_parser = site)]
     pub site: Option<String>,

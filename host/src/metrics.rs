@@ -10,6 +10,12 @@
 //! | `skiff_gateway_connections` | | open client connections |
 //! | `skiff_gateway_handshakes_total` | `outcome` | TLS handshakes |
 //! | `skiff_gateway_access_lines_dropped_total` | | lines of the access log that its disk was too slow for |
+//! | `skiff_peer_requests_total` | `outcome` | requests put to other nodes; one that is put to several counts for each |
+//! | `skiff_peer_retries_total` | `why` | requests put to another node after the first |
+//! | `skiff_peer_ejections_total` | | times that another node was left alone because it failed |
+//! | `skiff_peer_connections` | | open connections to other nodes |
+//! | `skiff_peer_served_total` | | requests of other nodes; they count as responses of the gateway, too |
+//! | `skiff_peer_strangers_total` | | connections to the port for nodes that were no node's of the cluster |
 //! | `skiff_outbound_requests_total` | `to` | requests of guests to services and servers |
 //! | `skiff_outbound_refused_total` | `why` | requests of guests that were not let out |
 //! | `skiff_outbound_failed_total` | | requests to servers that got no answer |
@@ -44,7 +50,8 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::{CodeFigures, Usage};
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 25] = [
+const CODES: [&str; 28] = [
+    "bad-hop",
     "bad-host",
     "bad-path",
     "bad-request",
@@ -64,6 +71,8 @@ const CODES: [&str; 25] = [
     "no-replica",
     "no-route",
     "node-memory",
+    "not-a-caller",
+    "peer-lost",
     "queue-full",
     "queue-timeout",
     "replica-stopped",
@@ -248,6 +257,7 @@ pub(crate) struct Metrics {
     handshakes: [AtomicU64; OUTCOMES.len()],
     access_lines_dropped: AtomicU64,
     pub(crate) outgoing: Arc<Outgoing>,
+    pub(crate) peers: Peers,
     replicas: Mutex<Replicas>,
 }
 
@@ -296,6 +306,7 @@ impl Metrics {
     pub(crate) fn print(&self) -> String {
         let mut text = Text::default();
         self.print_gateway(&mut text);
+        self.peers.print(&mut text);
         self.outgoing.print(&mut text);
         let replicas: Vec<Arc<Figures>> = {
             let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
@@ -330,6 +341,91 @@ impl Metrics {
         let dropped = self.access_lines_dropped.load(Ordering::Relaxed);
         let name = "skiff_gateway_access_lines_dropped_total";
         text.single(name, "counter", "Lines of the access log that were not written.", dropped);
+    }
+}
+
+/// Requests from node to node.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    sent: [AtomicU64; ToPeer::NAMES.len()],
+    retried: [AtomicU64; Retry::NAMES.len()],
+    ejected: AtomicU64,
+    connections: AtomicI64,
+    served: AtomicU64,
+    strangers: AtomicU64,
+}
+
+/// What came of a request that was put to another node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ToPeer {
+    Answered,
+    /// The node has no replica, or no room.
+    Refused,
+    /// There was no connection.
+    Unreachable,
+    /// There was none any more.
+    Lost,
+}
+
+impl ToPeer {
+    const NAMES: [&str; 4] = ["answered", "refused", "unreachable", "lost"];
+}
+
+/// Why a request is put to another node after the first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Retry {
+    Elsewhere,
+    Unsent,
+    Again,
+}
+
+impl Retry {
+    const NAMES: [&str; 3] = ["refused", "unreachable", "lost"];
+}
+
+impl Peers {
+    pub(crate) fn sent(&self, to: ToPeer) {
+        self.sent[to as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retried(&self, why: Retry) {
+        self.retried[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ejected(&self) {
+        self.ejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn peer_connections(&self, change: i64) {
+        self.connections.fetch_add(change, Ordering::Relaxed);
+    }
+
+    pub(crate) fn served(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stranger(&self) {
+        self.strangers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn print(&self, text: &mut Text) {
+        text.head("skiff_peer_requests_total", "counter", "Requests put to other nodes.");
+        for (outcome, count) in ToPeer::NAMES.iter().zip(&self.sent) {
+            let count = count.load(Ordering::Relaxed);
+            text.line("skiff_peer_requests_total", format_args!("outcome=\"{outcome}\""), count);
+        }
+        text.head("skiff_peer_retries_total", "counter", "Requests put to another node after the first.");
+        for (why, count) in Retry::NAMES.iter().zip(&self.retried) {
+            text.line("skiff_peer_retries_total", format_args!("why=\"{why}\""), count.load(Ordering::Relaxed));
+        }
+        let ejected = self.ejected.load(Ordering::Relaxed);
+        text.single("skiff_peer_ejections_total", "counter", "Times that a node was left alone.", ejected);
+        let connections = self.connections.load(Ordering::Relaxed);
+        text.single("skiff_peer_connections", "gauge", "Open connections to other nodes.", connections);
+        let served = self.served.load(Ordering::Relaxed);
+        text.single("skiff_peer_served_total", "counter", "Requests of other nodes.", served);
+        let strangers = self.strangers.load(Ordering::Relaxed);
+        text.single("skiff_peer_strangers_total", "counter", "Connections that were no node's.", strangers);
     }
 }
 
@@ -569,99 +665,4 @@ fn thread_number() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use skiff_api::id::ReplicaName;
-
-    use super::*;
-
-    fn replica(metrics: &Metrics, name: &str) -> Arc<Figures> {
-        let key = ReplicaKey { namespace: "shop".parse().unwrap(), name: ReplicaName::new(name) };
-        let service = ServiceKey { namespace: "shop".parse().unwrap(), name: "cart".parse().unwrap() };
-        metrics.replica(&key, &service)
-    }
-
-    fn assert_has(text: &str, lines: &[&str]) {
-        for line in lines {
-            assert!(text.lines().any(|have| have == *line), "{line} is missing in {text}");
-        }
-    }
-
-    #[test]
-    fn prints_what_was_counted() {
-        assert!(CODES.is_sorted() && TRAPS.is_sorted() && BUCKETS_US.is_sorted());
-        let metrics = Metrics::default();
-        metrics.gateway.answered(StatusCode::NOT_FOUND, Duration::from_micros(700));
-        metrics.gateway.refused("no-route");
-        metrics.connections(2);
-        assert_has(
-            &metrics.print(),
-            &[
-                "# TYPE skiff_gateway_responses_total counter",
-                "skiff_gateway_responses_total{class=\"4xx\"} 1",
-                "skiff_gateway_response_seconds_bucket{le=\"0.0005\"} 0",
-                "skiff_gateway_response_seconds_bucket{le=\"0.001\"} 1",
-                "skiff_gateway_response_seconds_bucket{le=\"+Inf\"} 1",
-                "skiff_gateway_response_seconds_sum 0.0007",
-                "skiff_gateway_response_seconds_count 1",
-                "skiff_gateway_errors_total{code=\"no-route\"} 1",
-                "skiff_gateway_errors_total{code=\"queue-full\"} 0",
-                "skiff_gateway_connections 2",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_replicas_figures_live_as_long_as_it() {
-        let metrics = Metrics::default();
-        let (cart, idle) = (replica(&metrics, "cart-1-a"), replica(&metrics, "cart-1-b"));
-        cart.answered(StatusCode::OK, Duration::from_secs(11));
-        cart.add(Gauge::InFlight, 1);
-        cart.trapped("unreachable");
-        cart.refused("guest-trap");
-        let text = metrics.print();
-        let labels = "namespace=\"shop\",service=\"cart\",replica=\"cart-1-a\"";
-        assert_has(
-            &text,
-            &[
-                &format!("skiff_replica_responses_total{{class=\"2xx\",{labels}}} 1"),
-                &format!("skiff_replica_response_seconds_bucket{{le=\"10\",{labels}}} 0"),
-                &format!("skiff_replica_response_seconds_bucket{{le=\"+Inf\",{labels}}} 1"),
-                &format!("skiff_replica_response_seconds_sum{{{labels}}} 11"),
-                &format!("skiff_replica_requests_in_flight{{{labels}}} 1"),
-                &format!("skiff_replica_traps_total{{kind=\"unreachable\",{labels}}} 1"),
-                &format!("skiff_replica_errors_total{{code=\"guest-trap\",{labels}}} 1"),
-            ],
-        );
-        assert!(!text.contains("cart-1-b"), "{text}");
-        drop((cart, idle));
-        assert!(!metrics.print().contains("cart-1-a"));
-    }
-
-    #[test]
-    fn threads_count_apart_and_are_read_together() {
-        let metrics = Metrics::default();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        metrics.gateway.answered(StatusCode::OK, Duration::ZERO);
-                        metrics.gateway.add(Gauge::Queued, 1);
-                    }
-                });
-            }
-        });
-        assert_has(
-            &metrics.print(),
-            &["skiff_gateway_responses_total{class=\"2xx\"} 8000", "skiff_gateway_requests_queued 8000"],
-        );
-    }
-
-    #[test]
-    fn removed_replicas_do_not_pile_up() {
-        let metrics = Metrics::default();
-        for number in 0..10 * SWEEP_MIN {
-            drop(replica(&metrics, &format!("cart-1-{number}")));
-        }
-        assert!(metrics.replicas.lock().unwrap().by_key.len() <= 2 * SWEEP_MIN);
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use crate::artifact::{Artifacts, OpenError};
 use crate::capabilities::{Reach, Resolve};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
-use crate::gateway::{self, Doors, Gateway, GatewayOptions, Shared};
+use crate::gateway::{self, Doors, Gateway, GatewayOptions, PeerOptions, PeerPort, Shared};
 use crate::link::{self, Link, Peer};
 use crate::logs::Logs;
 use crate::metrics::print_code;
@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub site: String,
     /// What the operator says of the node. It counts when the cluster first sees it; from then on people change labels there.
     pub labels: BTreeMap<String, String>,
+    /// How it meets other nodes of its cluster. Without it, it serves what is on it and nothing else.
+    pub peer: Option<PeerOptions>,
     /// The cluster's registry.
     pub registry: ClientOptions,
     pub compiler: Compiler,
@@ -165,6 +167,11 @@ impl NodeHandle {
         self.gateway.tls_addr()
     }
 
+    /// Where it answers other nodes.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.gateway.peer_addr()
+    }
+
     /// The node's figures in Prometheus' text format.
     pub fn metrics(&self) -> String {
         self.gateway.metrics() + &print_code((self.loaded.0)())
@@ -184,12 +191,15 @@ impl NodeHandle {
 
 /// Everything that blocks.
 fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loaded, Logs), Error> {
-    let NodeOptions { data, disk, name, gateway, advertise, uid, site, labels, .. } = options;
+    let NodeOptions { data, disk, name, gateway, advertise, peer, uid, site, labels, .. } = options;
     let NodeOptions { registry, compiler, sandbox, names, version, drain, .. } = options;
     // Before anything is written: what the operator named may be wrong.
     let GatewayOptions { plain, tls, access_log } = gateway;
-    let doors = Doors::prepare(plain, tls).map_err(Error::Gateway)?;
-    let gateway = Arc::new(Shared::new(access_log).map_err(Error::Gateway)?);
+    let reached_at = peer.as_ref().map(reached_at).transpose()?;
+    let peer = peer.map(PeerPort::try_from).transpose().map_err(|e| Error::Gateway(gateway::Error::Peer(e)))?;
+    let ends = peer.as_ref().map(|peer| peer.ends.clone());
+    let doors = Doors::prepare(plain, tls, peer).map_err(Error::Gateway)?;
+    let gateway = Arc::new(Shared::new(access_log, ends).map_err(Error::Gateway)?);
     disk.create_dir_all(&data).map_err(|source| Error::Data { path: data.clone(), source })?;
     let identity = Identity::open(&disk, &data, uid).map_err(Error::State)?;
     let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
@@ -209,7 +219,7 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
         version,
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         gateway: advertise.unwrap_or_else(|| addr.to_string()),
-        peer: None,
+        peer: reached_at,
         site,
         labels,
         capacity: capacity::of_this_machine(),
@@ -224,4 +234,10 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
     }));
     let tools = Tools::new((artifacts, client), compiler, sandbox, kept, drain);
     Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, loaded, logs))
+}
+
+/// What other nodes dial.
+fn reached_at(peer: &PeerOptions) -> Result<String, Error> {
+    let listens_at = || peer.listener.local_addr().map(|addr| addr.to_string());
+    peer.advertise.clone().map_or_else(listens_at, Ok).map_err(|e| Error::Gateway(gateway::Error::Listener(e)))
 }

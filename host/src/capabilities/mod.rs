@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                       .internal                       allow.services, http.callers
-//! guest --> Outbound ---------------> services --> a place at a replica --> its guest (no socket)
+//! guest --> Outbound ---------------> services --> a place at a replica --> its guest (no socket, if it is here)
 //!  (hook)      |        anything else                allow.http       allow.private
 //!              '--------------------> http --> pool --> connect: resolve, check each address, TLS
 //! ```
@@ -10,8 +10,8 @@
 //! (`HTTP-request-denied`, or `destination-IP-prohibited`), a line in the replica's log, an event, and a figure; the
 //! same refusal is told once a minute.
 //!
-//! **Names ending in `.internal` never leave the node**: `http://NAME.NAMESPACE.internal` is a service, all others are
-//! refused. A call to a service is answered as the gateway would answer it, so what is wrong there is a response with
+//! **Names ending in `.internal` never leave the cluster**: `http://NAME.NAMESPACE.internal` is a service, on this node or on
+//! another one; all others are refused. A call to a service is answered as the gateway would answer it, so what is wrong there is a response with
 //! `x-skiff-error` and not an error.
 //!
 //! **Nothing waits for itself.** A chain of calls has a depth, every wait for a place has an end, and a node whose
@@ -32,7 +32,7 @@ mod resolve;
 mod services;
 mod tls;
 
-pub(crate) use chain::Chain;
+pub(crate) use chain::{Chain, DEPTH_MAX};
 pub use outbound::Outbound;
 pub(crate) use outbound::Sending;
 pub(crate) use reach::Reach;

@@ -1,4 +1,4 @@
-//! Calls to other services on this node.
+//! Calls to other services, on this node and on others.
 
 use http::{Request, Response};
 use http_body_util::BodyExt;

@@ -5,7 +5,8 @@
 //!  "host":"shop.example.com","path":"/cart","status":200,"bytes":512,"seconds":0.000412,"complete":true,
 //!  "namespace":"shop","service":"cart","replica":"cart-3-x7k2p","traceparent":"00-…"}
 //! ```
-//! It is off by default, as a line costs more than the gateway's other work for a request. A line is made when the answer
+//! A request that another node answered has that node's id in `node`, and no replica; on that node, `from` is the one that
+//! passed it on. It is off by default, as a line costs more than the gateway's other work for a request. A line is made when the answer
 //! has ended; `complete` is false when it broke off, and `error` is the code of an answer that is the gateway's own. The
 //! query is left out: it is where secrets are.
 //!
@@ -13,6 +14,7 @@
 //! are dropped, and counted in `skiff_gateway_access_lines_dropped_total`. A file that was renamed is opened anew, so that
 //! rotating it needs no signal.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,9 +30,11 @@ use http::uri::Scheme;
 use http::{HeaderMap, Method, StatusCode, Version};
 use jiff::Timestamp;
 use serde::Serialize;
+use skiff_api::id::Uid;
 
 use super::client::Client;
 use super::host::host;
+use super::peer::Remote;
 use super::target::Target;
 use crate::metrics::Metrics;
 
@@ -195,7 +199,7 @@ pub(super) struct Entry {
     path: String,
     traceparent: Option<String>,
     status: Option<StatusCode>,
-    error: Option<&'static str>,
+    error: Option<Cow<'static, str>>,
     bytes: u64,
     /// What the head said.
     length: Option<u64>,
@@ -218,7 +222,11 @@ struct Line<'a> {
     seconds: f64,
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,7 +264,12 @@ impl Entry {
     }
 
     pub(super) fn refused(&mut self, code: &'static str) {
-        self.error = Some(code);
+        self.error = Some(Cow::Borrowed(code));
+    }
+
+    /// The answer is another node's own.
+    pub(super) fn refused_elsewhere(&mut self, code: &str) {
+        self.error = Some(Cow::Owned(code.to_owned()));
     }
 
     /// A piece of the body was passed on.
@@ -269,8 +282,9 @@ impl Entry {
         self.ended = true;
     }
 
-    pub(super) fn write(&self, client: &Client, target: Option<&Target>) {
+    pub(super) fn write(&self, client: &Client, target: Option<&Target>, remote: Option<&Remote>) {
         let Some(log) = &client.shared.access else { return };
+        let service = target.map(|target| &target.service).or(remote.map(Remote::service));
         let line = Line {
             time: self.time,
             client: client.addr,
@@ -288,9 +302,11 @@ impl Entry {
             seconds: self.started.elapsed().as_secs_f64(),
             // A body whose length is known is not asked for its end.
             complete: self.ended || self.length == Some(self.bytes),
-            error: self.error,
-            namespace: target.map(|target| target.service.namespace.as_str()),
-            service: target.map(|target| target.service.name.as_str()),
+            error: self.error.as_deref(),
+            from: client.node.as_ref().map(Uid::as_str),
+            node: remote.map(|remote| remote.node().as_str()),
+            namespace: service.map(|service| service.namespace.as_str()),
+            service: service.map(|service| service.name.as_str()),
             replica: target.map(|target| target.replica.name.as_str()),
             traceparent: self.traceparent.as_deref(),
         };

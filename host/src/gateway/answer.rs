@@ -7,6 +7,7 @@ use serde::Serialize;
 use skiff_api::id::ServiceKey;
 
 use super::body::AnswerBody;
+use super::peer::Verdict;
 use crate::sandbox::Failure;
 
 /// Tells the gateway's answers from a guest's.
@@ -27,10 +28,16 @@ pub(super) enum Refusal {
     TooManyHeaders(usize),
     #[error("tunnels are not offered")]
     Connect,
-    #[error("no replica of service {0} is ready on this node")]
+    #[error("no replica of service {0} is ready (hint: `skiff describe service` shows why)")]
     NoReplica(ServiceKey),
     #[error("the replica of service {0} that was at work stopped (hint: try again)")]
     Stopped(ServiceKey),
+    #[error("the node that answers for service {0} was lost (hint: what the request was to do may be done, or not)")]
+    PeerLost(ServiceKey),
+    #[error("service {service} does not let {caller} call it (hint: see http.callers)")]
+    NotACaller { caller: ServiceKey, service: ServiceKey },
+    #[error("the request does not say what it is for (hint: this port is for nodes of the same cluster)")]
+    BadHop,
     #[error("service {0} has as many requests in flight and waiting as it may (hint: raise replicas or http.inFlight)")]
     QueueFull(ServiceKey),
     #[error("no replica of service {0} was free in time (hint: raise replicas or http.inFlight)")]
@@ -68,6 +75,9 @@ impl Refusal {
             Self::Connect => "method-not-allowed",
             Self::NoReplica(_) => "no-replica",
             Self::Stopped(_) => "replica-stopped",
+            Self::PeerLost(_) => "peer-lost",
+            Self::NotACaller { .. } => "not-a-caller",
+            Self::BadHop => "bad-hop",
             Self::QueueFull(_) => "queue-full",
             Self::QueueTimeout(_) => "queue-timeout",
             Self::FirstByteTimeout(_) => "first-byte-timeout",
@@ -80,7 +90,9 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::BadTarget | Self::BadPath | Self::BadHost(_) => StatusCode::BAD_REQUEST,
+            Self::BadTarget | Self::BadPath | Self::BadHost(_) | Self::BadHop => StatusCode::BAD_REQUEST,
+            Self::PeerLost(_) => StatusCode::BAD_GATEWAY,
+            Self::NotACaller { .. } => StatusCode::FORBIDDEN,
             Self::TooManyHeaders(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoReplica(_) | Self::Stopped(_) | Self::QueueFull(_) | Self::QueueTimeout(_) => {
@@ -98,6 +110,17 @@ impl Refusal {
             Self::QueueFull(_) | Self::QueueTimeout(_) => Some("Overloaded"),
             Self::FirstByteTimeout(_) | Self::TotalTimeout(_) => Some("TimedOut"),
             Self::Guest(failure) => failure.trouble(),
+            _ => None,
+        }
+    }
+
+    /// What another node that passed the request on should make of it: where nothing was begun, that it may ask the next.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::NoReplica(_) => Some(Verdict::Gone),
+            Self::QueueFull(_) => Some(Verdict::Full),
+            Self::NotACaller { .. } => Some(Verdict::NotACaller),
+            Self::Guest(Failure::PoolFull | Failure::CodeUnavailable) => Some(Verdict::Full),
             _ => None,
         }
     }

@@ -3,11 +3,12 @@
 //! ```text
 //! guest done, short ──> Whole: the request ends with its head, the connection has the bytes
 //! anything else ──────> Guest: the request lasts until its body is read; idle and total time, a leash for stalled clients
+//! another node's ─────> Node: passed on as it comes; that node keeps the time
 //! ```
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::flight::Flight;
 use super::leash::{self, Leash};
+use super::peer::Arrives;
 use super::target::Entered;
 use crate::sandbox::{self, Failure};
 
@@ -32,6 +34,8 @@ pub(super) enum BodyError {
     Idle(Duration),
     #[error("the request took longer than its total time (hint: see http.timeout.total)")]
     Total,
+    #[error("the answer of another node broke off")]
+    Node(#[source] hyper::Error),
 }
 
 impl BodyError {
@@ -39,6 +43,7 @@ impl BodyError {
         match self {
             Self::Guest(failure) => failure.trouble(),
             Self::Idle(_) | Self::Total => Some("TimedOut"),
+            Self::Node(_) => None,
         }
     }
 }
@@ -47,6 +52,13 @@ impl BodyError {
 pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
     Guest(Box<GuestBody>),
+    Node(Box<NodeBody>),
+}
+
+/// The body of another node's answer.
+pub(super) struct NodeBody {
+    arrives: Arrives,
+    flight: Flight,
 }
 
 /// A guest's body. It holds the request's place at its replica: the request lasts as long as its body does.
@@ -92,6 +104,15 @@ impl AnswerBody {
         leash.hold(target, total);
         Self::Guest(Box::new(GuestBody { inner, idle, total, timer: Timer::Off, leash, flight, _entered: entered }))
     }
+
+    /// The body of another node's answer.
+    pub(super) fn of_node(arrives: Arrives, mut flight: Flight) -> Self {
+        if arrives.incoming.is_end_stream() {
+            flight.ended();
+            return Self::Whole(None);
+        }
+        Self::Node(Box::new(NodeBody { arrives, flight }))
+    }
 }
 
 /// What a body says, if all of it is there and fits into one write.
@@ -116,6 +137,7 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Guest(guest) => guest.poll(cx),
+            Self::Node(node) => node.poll(cx),
         }
     }
 
@@ -123,6 +145,7 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Guest(guest) => guest.inner.is_end_stream(),
+            Self::Node(node) => node.arrives.incoming.is_end_stream(),
         }
     }
 
@@ -130,7 +153,31 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Guest(guest) => guest.inner.size_hint(),
+            Self::Node(node) => node.arrives.incoming.size_hint(),
         }
+    }
+}
+
+impl NodeBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.arrives.incoming).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                self.flight.sent(frame.data_ref().map_or(0, Bytes::len));
+                if self.arrives.incoming.is_end_stream() {
+                    self.flight.ended();
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                self.flight.cut_off();
+                Some(Err(BodyError::Node(error)))
+            }
+            None => {
+                self.flight.ended();
+                None
+            }
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http::uri::Scheme;
+use skiff_api::id::Uid;
 
 use super::leash::Leash;
 use super::listen::Door;
@@ -20,6 +21,8 @@ pub(super) struct Client {
     pub(super) scheme: Scheme,
     /// Where clients of plain HTTP are sent, if anywhere: the port of TLS.
     pub(super) redirect_port: Option<u16>,
+    /// Another node of the cluster, which passes requests on.
+    pub(super) node: Option<Uid>,
     /// Of the connection's one answer, if it speaks HTTP/1.1.
     pub(super) leash: Arc<Leash>,
     /// Requests whose answer has not gone.
@@ -37,7 +40,7 @@ impl Client {
         shared.metrics.connections(1);
         let (scheme, redirect_port) = match door {
             Door::Plain { redirect_port } => (Scheme::HTTP, *redirect_port),
-            Door::Tls(_) => (Scheme::HTTPS, None),
+            Door::Tls(_) | Door::Peer(_) => (Scheme::HTTPS, None),
         };
         Self {
             shared,
@@ -45,6 +48,7 @@ impl Client {
             forwarded_for,
             scheme,
             redirect_port,
+            node: None,
             leash: Arc::default(),
             requests: AtomicUsize::new(0),
             begun: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::access::Entry;
 use super::answer::Refusal;
 use super::client::Client;
+use super::peer::Remote;
 use super::target::Target;
 use crate::metrics::Gauge;
 
@@ -16,6 +17,8 @@ use crate::metrics::Gauge;
 pub(super) struct Flight {
     pub(super) client: Arc<Client>,
     target: Option<Arc<Target>>,
+    /// The other node that answers, if one does.
+    remote: Option<Arc<Remote>>,
     /// What the access log will say of it, if there is one.
     entry: Option<Box<Entry>>,
 }
@@ -25,7 +28,7 @@ impl Flight {
         client.shared.metrics.gateway.add(Gauge::InFlight, 1);
         client.request_begins();
         let entry = client.shared.access.is_some().then(|| Box::new(Entry::new(request)));
-        Self { client, target: None, entry }
+        Self { client, target: None, remote: None, entry }
     }
 
     /// It has a place at a replica.
@@ -34,6 +37,14 @@ impl Flight {
         if let Some(left) = self.target.replace(target) {
             left.figures.add(Gauge::InFlight, -1);
         }
+    }
+
+    /// Another node has answered it: with an answer of its own, if there is a code.
+    pub(super) fn passed_on(&mut self, remote: Arc<Remote>, code: Option<&str>) {
+        if let (Some(entry), Some(code)) = (&mut self.entry, code) {
+            entry.refused_elsewhere(code);
+        }
+        self.remote = Some(remote);
     }
 
     pub(super) fn target(&self) -> Option<&Arc<Target>> {
@@ -100,7 +111,7 @@ impl Drop for Flight {
             target.figures.add(Gauge::InFlight, -1);
         }
         if let Some(entry) = self.entry.take() {
-            entry.write(&self.client, self.target.as_deref());
+            entry.write(&self.client, self.target.as_deref(), self.remote.as_deref());
         }
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::answer::ERROR_HEADER;
 use super::client::Client;
 use super::host::host;
+use super::peer::HOP_HEADER;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -33,6 +34,7 @@ pub(super) fn to_guest(parts: &mut Parts, client: &Client) {
         value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
     });
     remove_hop_by_hop(headers);
+    headers.remove(HOP_HEADER);
     match wants_trailers {
         true => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
         false => drop(headers.remove(TE)),
@@ -64,6 +66,7 @@ fn set_scheme(parts: &mut Parts, scheme: &Scheme) {
 pub(super) fn to_client(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(ERROR_HEADER);
+    headers.remove(HOP_HEADER);
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -133,6 +136,7 @@ mod tests {
             ("upgrade", "websocket"),
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-for", "10.0.0.2"),
+            ("x-skiff-hop", "to=shop/cart"),
             ("accept", "*/*"),
         ]);
         to_guest(&mut parts, &client(Scheme::HTTP));
@@ -152,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_speak_as_the_gateway() {
-        let mut headers = parts(&[("x-skiff-error", "no-route"), ("connection", "close"), ("etag", "1")]).headers;
+        let said = [("x-skiff-error", "no-route"), ("x-skiff-hop", "gone"), ("connection", "close"), ("etag", "1")];
+        let mut headers = parts(&said).headers;
         to_client(&mut headers);
         assert_eq!(headers.len(), 1);
     }

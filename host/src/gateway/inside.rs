@@ -1,4 +1,5 @@
-//! Requests from guests on this node: the same places, limits and answers as for requests from outside, and no connection.
+//! Requests from guests on this node: the same places, limits and answers as for requests from outside, and no connection
+//! where there is a replica here.
 //!
 //! Whatever keeps a service from answering is a response, as a client outside would get it. Only what concerns the caller
 //! itself is none: that it may not call, or that it does not want to wait any longer.
@@ -14,16 +15,18 @@ use http::{Request, Response, response};
 use http_body::{Body, Frame};
 use skiff_api::id::ServiceKey;
 use skiff_api::resource::Callers;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
 use super::body::{AnswerBody, earlier, short};
 use super::headers;
 use super::path::has_dot_segment;
-use super::serve::{LOOKS_MAX, Late, Shared, deadline, in_time, is_total, refused};
-use super::table::Backend;
+use super::peer::{Arrives, HOP_HEADER, NotSent, Order, Passed, Tape, send};
+use super::serve::{LOOKS_MAX, Late, Place, Shared, deadline, elsewhere, in_time, is_total, refused};
+use super::table::{Backend, Picked};
 use super::target::{Entered, Refused, Target};
+use crate::capabilities::Chain;
 use crate::metrics::Gauge;
 use crate::sandbox;
 
@@ -64,7 +67,15 @@ pub(crate) enum Called {
 }
 
 /// The body of a service's answer. The service works while it is read, and is stopped when it is dropped.
-pub(crate) struct CalleeBody {
+pub(crate) struct CalleeBody(Comes);
+
+enum Comes {
+    From(FromGuest),
+    /// From another node, which keeps the time.
+    FromNode(Box<Arrives>),
+}
+
+struct FromGuest {
     inner: sandbox::Body,
     idle: Option<Duration>,
     total: Option<Instant>,
@@ -133,11 +144,16 @@ pub(crate) fn too_deep(chain: String) -> Response<Bytes> {
 fn own(refusal: &Refusal) -> Response<Bytes> {
     refusal.answer().map(|body| match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
-        AnswerBody::Guest(_) => Bytes::new(),
+        AnswerBody::Guest(_) | AnswerBody::Node(_) => Bytes::new(),
     })
 }
 
-async fn answer<B>(shared: &Shared, call: Call<'_>, started: Instant, request: Request<B>) -> Result<Called, Unanswered>
+async fn answer<B>(
+    shared: &Shared,
+    call: Call<'_>,
+    started: Instant,
+    mut request: Request<B>,
+) -> Result<Called, Unanswered>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
@@ -145,8 +161,64 @@ where
     if has_dot_segment(request.uri().path()) {
         return Err(Refusal::BadPath.into());
     }
-    let patience = call.patience.map(|patience| started + patience);
-    let (target, entered) = enter(shared, call, started, patience).await?;
+    request.headers_mut().remove(HOP_HEADER);
+    let times = Times { started, patience: call.patience.map(|patience| started + patience) };
+    match enter(shared, call, times).await? {
+        Place::Here(target, entered) => here((target, entered), times, request).await,
+        Place::There { is_full_here, .. } => Box::pin(there(shared, call, times, is_full_here, request)).await,
+    }
+}
+
+/// When a call began, and until when its caller waits for the head of the answer.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    started: Instant,
+    patience: Option<Instant>,
+}
+
+/// The answer of another node.
+async fn there<B>(
+    shared: &Shared,
+    call: Call<'_>,
+    times: Times,
+    is_full_here: bool,
+    request: Request<B>,
+) -> Result<Called, Unanswered>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let (parts, body) = request.into_parts();
+    let (chain, tape) = (parts.extensions.get::<Chain>().cloned().unwrap_or_default(), Tape::new(body));
+    let order = Order { service: call.to, chain: &chain, started: times.started, is_full_here };
+    let sending = send(shared, order, &parts, &tape);
+    let sent = match times.patience {
+        Some(patience) => timeout_at(patience, sending).await.map_err(|_| Unanswered::Impatient)?,
+        None => sending.await,
+    };
+    match sent {
+        Ok(Passed { head, body, .. }) => Ok(Called::Streams(head, CalleeBody(Comes::FromNode(Box::new(body))))),
+        Err(NotSent::Here) => {
+            let Place::Here(target, entered) = enter(shared, call, times).await? else {
+                return Err(Refusal::NoReplica(call.to.clone()).into());
+            };
+            let Some(body) = tape.copy() else { return Err(Refusal::PeerLost(call.to.clone()).into()) };
+            here((target, entered), times, Request::from_parts(parts, body)).await
+        }
+        Err(NotSent::Refused(refusal)) => Err(refusal.into()),
+        Err(NotSent::NotACaller) => Err(Unanswered::NotACaller),
+    }
+}
+
+/// The answer of a replica on this node.
+async fn here<B>(
+    (target, entered): (Arc<Target>, Entered),
+    Times { started, patience }: Times,
+    request: Request<B>,
+) -> Result<Called, Unanswered>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     let counted = Counted::new(target.clone());
     let limit = deadline(&target, started);
     let waited = in_time(target.runner.call(request), earlier(limit, patience), &target.cut).await;
@@ -174,29 +246,29 @@ where
     }
     let idle = target.timeout.idle.as_duration();
     let total = target.timeout.total.as_duration().map(|total| started + total);
-    Ok(Called::Streams(head, CalleeBody { inner, idle, total, counted, _entered: entered }))
+    let body = FromGuest { inner, idle, total, counted, _entered: entered };
+    Ok(Called::Streams(head, CalleeBody(Comes::From(body))))
 }
 
-/// A place at one of the service's replicas.
-async fn enter(
-    shared: &Shared,
-    call: Call<'_>,
-    started: Instant,
-    patience: Option<Instant>,
-) -> Result<(Arc<Target>, Entered), Unanswered> {
+/// A place at one of the service's replicas, or the way to another node that has some.
+async fn enter(shared: &Shared, call: Call<'_>, times: Times) -> Result<Place, Unanswered> {
+    let Times { started, patience } = times;
     let mut was_full = false;
     for _ in 0..LOOKS_MAX {
-        let target = pick(shared, call, was_full)?;
+        let target = match pick(shared, call, was_full)? {
+            Picked::Here(target) => target,
+            Picked::There(service) => return Ok(Place::There { service, is_full_here: was_full }),
+        };
         let limit = earlier(deadline(&target, started), Some(started + QUEUE_MAX));
         let queued = || {
             target.figures.add(Gauge::Queued, 1);
             Waiting(target.clone())
         };
         match target.enter(earlier(limit, patience), queued).await {
-            Ok(entered) => return Ok((target.clone(), entered)),
+            Ok(entered) => return Ok(Place::Here(target.clone(), entered)),
             Err(Refused::Closed) => {}
             // The emptiest one is full, too.
-            Err(Refused::QueueFull) if was_full => return Err(refused(&target, Refusal::QueueFull).into()),
+            Err(Refused::QueueFull) if was_full => return Ok(elsewhere(shared, &target)?),
             Err(Refused::QueueFull) => was_full = true,
             Err(Refused::QueueTimeout) if patience.is_some_and(|patience| patience <= Instant::now()) => {
                 return Err(Unanswered::Impatient);
@@ -207,20 +279,28 @@ async fn enter(
     Err(Refusal::NoReplica(call.to.clone()).into())
 }
 
-fn pick(shared: &Shared, call: Call<'_>, was_full: bool) -> Result<Arc<Target>, Unanswered> {
+fn pick(shared: &Shared, call: Call<'_>, was_full: bool) -> Result<Picked, Unanswered> {
     let services = shared.services.load();
-    // A node does not know of services that are only elsewhere.
+    // One that nobody knows is answered as one that has no replica.
     let Some(callee) = services.get(call.to) else { return Err(Refusal::NoReplica(call.to.clone()).into()) };
     if !callee.callers.include(&call.to.namespace, call.from) {
         return Err(Unanswered::NotACaller);
     }
-    let picked = if was_full { callee.backend.emptiest() } else { callee.backend.pick() };
-    picked.cloned().ok_or_else(|| Refusal::NoReplica(call.to.clone()).into())
+    Ok(callee.backend.look(was_full)?)
 }
 
 impl CalleeBody {
     /// The next piece, as long as it comes in time.
     pub(crate) async fn next(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+        match &mut self.0 {
+            Comes::From(guest) => guest.next().await,
+            Comes::FromNode(arrives) => arrives.next().await.map(|frame| frame.map_err(|_| Broken)),
+        }
+    }
+}
+
+impl FromGuest {
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
         let limit = earlier(self.idle.map(|idle| Instant::now() + idle), self.total);
         let cut: &CancellationToken = &self.counted.0.cut;
         let inner = &mut self.inner;

@@ -18,6 +18,7 @@ use super::access::{AccessLog, AccessLogTo};
 use super::client::Client;
 use super::connection::{self, Builder};
 use super::io::Watched;
+use super::peer::{self, PeerDoor, PeerPort};
 use super::serve::Shared;
 use super::tls::{HANDSHAKES_MAX, NoHandshake, PairError, PairFiles, Tls};
 use crate::metrics::Handshake;
@@ -25,6 +26,8 @@ use crate::metrics::Handshake;
 /// Open connections; more wait in the kernel's queue until one ends. A process gets 20,000 file descriptors on common
 /// machines, of which loaded components take one each.
 const CONNECTIONS_MAX: usize = 8192;
+/// The same of other nodes, which clients must not keep out: some for each of a large site's nodes.
+const PEER_CONNECTIONS_MAX: usize = 4096;
 /// Out of file descriptors or memory: the next attempt would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +68,8 @@ pub enum Error {
     Certificate(#[source] PairError),
     #[error("failed to set up TLS")]
     Tls(#[source] rustls::Error),
+    #[error("failed to set up the port for other nodes")]
+    Peer(#[source] skiff_link::Error),
     #[error("failed to open the access log {to}")]
     AccessLog {
         to: AccessLogTo,
@@ -78,6 +83,7 @@ pub enum Error {
 pub(crate) struct Doors {
     plain: (StdListener, Door),
     tls: Option<(StdListener, Door)>,
+    peer: Option<(StdListener, Door)>,
 }
 
 /// How clients of a listener are met.
@@ -88,19 +94,27 @@ pub(super) enum Door {
         redirect_port: Option<u16>,
     },
     Tls(Arc<Tls>),
+    /// They are other nodes.
+    Peer(Arc<PeerDoor>),
 }
 
 impl Doors {
     /// Reads certificates. Blocks.
-    pub(crate) fn prepare(plain: StdListener, tls: Option<TlsOptions>) -> Result<Self, Error> {
+    pub(crate) fn prepare(plain: StdListener, tls: Option<TlsOptions>, peer: Option<PeerPort>) -> Result<Self, Error> {
         plain.set_nonblocking(true).map_err(Error::Listener)?;
+        let peer = peer.map(|PeerPort { listener, ends }| {
+            listener.set_nonblocking(true).map_err(Error::Listener)?;
+            Ok((listener, Door::Peer(Arc::new(PeerDoor::new(ends)))))
+        });
+        let peer = peer.transpose()?;
         let Some(TlsOptions { listener, pairs, redirect_port }) = tls else {
-            return Ok(Self { plain: (plain, Door::Plain { redirect_port: None }), tls: None });
+            return Ok(Self { plain: (plain, Door::Plain { redirect_port: None }), tls: None, peer });
         };
         listener.set_nonblocking(true).map_err(Error::Listener)?;
         let (first, others) = pairs.split_first().ok_or(Error::NoCertificate)?;
         let tls = Tls::new(first.clone(), others.to_vec())?;
-        Ok(Self { plain: (plain, Door::Plain { redirect_port }), tls: Some((listener, Door::Tls(Arc::new(tls)))) })
+        let tls = Some((listener, Door::Tls(Arc::new(tls))));
+        Ok(Self { plain: (plain, Door::Plain { redirect_port }), tls, peer })
     }
 }
 
@@ -109,6 +123,7 @@ impl Doors {
 pub struct Gateway {
     addr: SocketAddr,
     tls_addr: Option<SocketAddr>,
+    peer_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     /// No new connections; those that are open end.
     drain: CancellationToken,
@@ -121,22 +136,26 @@ impl Gateway {
     /// Begins to accept. Until then the kernel holds connections back, which loses none.
     pub(crate) fn start(doors: Doors, shared: Arc<Shared>) -> Result<Self, Error> {
         let addr = |(listener, _): &(StdListener, Door)| listener.local_addr().map_err(Error::Listener);
+        let peer_addr = doors.peer.as_ref().map(addr).transpose()?;
         let (addr, tls_addr) = (addr(&doors.plain)?, doors.tls.as_ref().map(addr).transpose()?);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-        let mut gateway = Self { addr, tls_addr, shared, drain, stop, threads: Vec::new() };
+        let mut gateway = Self { addr, tls_addr, peer_addr, shared, drain, stop, threads: Vec::new() };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let peer_connections = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (house, handed) = House::new(threads);
         for (number, handed) in handed.into_iter().enumerate() {
             let open = |(listener, door): &(StdListener, Door)| Ok((listener.try_clone()?, door.clone()));
-            let doors = std::iter::once(&doors.plain).chain(&doors.tls).map(open);
+            let doors = std::iter::once(&doors.plain).chain(&doors.tls).chain(&doors.peer).map(open);
             let worker = Worker {
                 number,
                 house: house.clone(),
                 doors: doors.collect::<io::Result<_>>().map_err(Error::Listener)?,
                 builder: connection::builder(),
+                peer_builder: peer::builder(),
                 connections: connections.clone(),
+                peer_connections: peer_connections.clone(),
                 handshakes: handshakes.clone(),
                 shared: gateway.shared.clone(),
                 // One for each thread: its lock is taken whenever a connection is polled.
@@ -160,6 +179,10 @@ impl Gateway {
 
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls_addr
+    }
+
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer_addr
     }
 
     /// The node's figures in Prometheus' text format.
@@ -254,7 +277,9 @@ struct Worker {
     house: Arc<House>,
     doors: Vec<(StdListener, Door)>,
     builder: Builder,
+    peer_builder: Builder,
     connections: Arc<Semaphore>,
+    peer_connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     shared: Arc<Shared>,
     drain: CancellationToken,
@@ -264,6 +289,7 @@ struct Worker {
 
 impl Worker {
     async fn run(self, handed: mpsc::UnboundedReceiver<Handed>) {
+        peer::own_shard(self.number);
         let stop = self.stop.clone();
         tokio::select! {
             () = self.serve(handed) => {}
@@ -308,9 +334,13 @@ impl Worker {
     async fn accept_all(&self, listener: &TcpListener, door: &Door) {
         loop {
             // Nobody closes the semaphores.
-            let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
+            let connections = match door {
+                Door::Peer(_) => &self.peer_connections,
+                Door::Plain { .. } | Door::Tls(_) => &self.connections,
+            };
+            let Ok(permit) = connections.clone().acquire_owned().await else { return };
             let handshake = match door {
-                Door::Plain { .. } => None,
+                Door::Plain { .. } | Door::Peer(_) => None,
                 Door::Tls(_) => self.handshakes.clone().acquire_owned().await.ok(),
             };
             match listener.accept().await {
@@ -368,8 +398,12 @@ impl Worker {
         (permit, handshake): (Permit, Permit),
         counted: Counted,
     ) {
-        let (builder, drain) = (self.builder.clone(), self.drain.clone());
-        let client = Client::new(self.shared.clone(), addr.ip(), door);
+        let drain = self.drain.clone();
+        let builder = match door {
+            Door::Peer(_) => self.peer_builder.clone(),
+            Door::Plain { .. } | Door::Tls(_) => self.builder.clone(),
+        };
+        let mut client = Client::new(self.shared.clone(), addr.ip(), door);
         // Failing costs some latency, and no more.
         let _ = stream.set_nodelay(true);
         let stream = Watched::new(stream, client.leash.clone());
@@ -384,6 +418,22 @@ impl Worker {
                     if let Some(stream) = greet(&tls, &client, stream).await {
                         drop(handshake);
                         connection::run(&builder, client, stream, drain).await;
+                    }
+                    drop((permit, counted));
+                }));
+            }
+            Door::Peer(peer) => {
+                let peer = peer.clone();
+                drop(self.open.spawn(async move {
+                    match peer.greet(stream).await {
+                        Ok((stream, node)) => {
+                            client.node = Some(node);
+                            connection::run(&builder, client, stream, drain).await;
+                        }
+                        Err(error) => {
+                            client.shared.metrics.peers.stranger();
+                            tracing::warn!(client = %client.addr, %error, "nobody but a node of this cluster may come in here");
+                        }
                     }
                     drop((permit, counted));
                 }));

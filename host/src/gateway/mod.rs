@@ -26,6 +26,8 @@
 //! pass; over HTTP/1.1 only to clients that say `te: trailers`, and only those that the guest announced with `trailer`.
 //! `traceparent` and `tracestate` pass as they are, and are not made up where they are missing.
 //!
+//! **Other nodes** answer what has no replica here, or none with room: see [`peer`].
+//!
 //! **TLS** is a second door to the same house: see [`tls`]. **The access log** is off until it is asked for: see
 //! [`access`].
 //!
@@ -45,6 +47,7 @@ mod io;
 mod leash;
 mod listen;
 mod path;
+mod peer;
 mod redirect;
 mod serve;
 mod table;
@@ -55,6 +58,9 @@ pub use access::AccessLogTo;
 pub(crate) use inside::{Call, Called, Callee, CalleeBody, Services, call, too_deep};
 pub(crate) use listen::Doors;
 pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};
+pub(crate) use peer::LINGER;
+pub use peer::PeerOptions;
+pub(crate) use peer::PeerPort;
 pub(crate) use serve::Shared;
 pub(crate) use table::{Backend, Table};
 pub(crate) use target::Target;

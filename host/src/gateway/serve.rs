@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
+use http_body::Body;
 use hyper::body::Incoming;
 use skiff_api::id::ServiceKey;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +28,9 @@ use super::headers;
 use super::host::{self, host};
 use super::inside::Services;
 use super::path::has_dot_segment;
+use super::peer::{self, Arrives, Ends, HOP_HEADER, Peers};
 use super::redirect;
-use super::table::{Backend, Table};
+use super::table::{Backend, Picked, Table};
 use super::target::{Entered, Refused, Target};
 use crate::metrics::Metrics;
 use crate::sandbox;
@@ -46,22 +50,33 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(super) access: Option<AccessLog>,
     pub(super) draining: AtomicBool,
+    /// The way to other nodes, if there is one.
+    pub(crate) peers: Option<Peers>,
+    /// Told when the tables change.
+    pub(super) rerouted: Notify,
 }
 
 impl Shared {
-    pub(crate) fn new(access_log: Option<AccessLogTo>) -> Result<Self, Error> {
+    pub(crate) fn new(access_log: Option<AccessLogTo>, ends: Option<Ends>) -> Result<Self, Error> {
         let metrics = Arc::<Metrics>::default();
         let open = |to: AccessLogTo| {
             AccessLog::start(to.clone(), metrics.clone()).map_err(|source| Error::AccessLog { to, source })
         };
         let access = access_log.map(open).transpose()?;
-        Ok(Self { metrics, access, ..Self::default() })
+        let peers = ends.map(|ends| Peers::new(ends, metrics.clone()));
+        Ok(Self { metrics, access, peers, ..Self::default() })
+    }
+
+    /// The services that guests find now.
+    pub(crate) fn services(&self) -> Arc<Services> {
+        self.services.load_full()
     }
 
     /// Later requests are routed by this table, and those of guests find services here.
     pub(crate) fn route(&self, table: Table<Arc<Backend>>, services: Services) {
         self.table.store(Arc::new(table));
         self.services.store(Arc::new(services));
+        self.rerouted.notify_waiters();
     }
 }
 
@@ -80,12 +95,16 @@ pub(super) fn serve(
 async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incoming) -> Response<AnswerBody> {
     let (version, is_head) = (parts.version, parts.method == Method::HEAD);
     let answer = match flight.client.redirect_port {
-        None => forward(&mut flight, started, (parts, body)).await.map(Answer::Guest),
+        None => forward(&mut flight, started, (parts, body)).await,
         Some(port) => redirect::answer(&parts, port).map(Answer::Own),
     };
     let answer = answer.unwrap_or_else(|refusal| {
         flight.refused(&refusal);
-        Answer::Own(refusal.answer())
+        let mut answer = refusal.answer();
+        if let (Some(_), Some(verdict)) = (&flight.client.node, refusal.verdict()) {
+            answer.headers_mut().insert(HOP_HEADER, HeaderValue::from_static(verdict.name()));
+        }
+        Answer::Own(answer)
     });
     let (status, headers) = answer.head();
     flight.answered(status, headers, started.elapsed());
@@ -95,13 +114,16 @@ async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incomi
             flight.ended();
             response
         }
-        Answer::Guest((head, ..)) if version == Version::HTTP_2 && is_bodiless(is_head, head.status) => {
+        Answer::Guest(Guest { head, .. }) | Answer::Elsewhere(head, _)
+            if version == Version::HTTP_2 && is_bodiless(is_head, head.status) =>
+        {
             flight.ended();
             Response::from_parts(head, AnswerBody::Whole(None))
         }
-        Answer::Guest((head, body, entered)) => {
+        Answer::Guest(Guest { head, body, entered, started }) => {
             Response::from_parts(head, AnswerBody::of_guest(body, started, flight, entered))
         }
+        Answer::Elsewhere(head, body) => Response::from_parts(head, AnswerBody::of_node(body, flight)),
     };
     if version < Version::HTTP_2 && is_draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -109,16 +131,28 @@ async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incomi
     response
 }
 
-enum Answer {
+/// What a client gets.
+pub(super) enum Answer {
     Own(Response<AnswerBody>),
-    Guest(Passed),
+    Guest(Guest),
+    /// Another node's, of its guest or its own.
+    Elsewhere(response::Parts, Arrives),
+}
+
+/// A guest's answer.
+pub(super) struct Guest {
+    head: response::Parts,
+    body: sandbox::Body,
+    entered: Entered,
+    /// From when on its time counts.
+    started: Instant,
 }
 
 impl Answer {
     fn head(&self) -> (StatusCode, &HeaderMap) {
         match self {
             Self::Own(response) => (response.status(), response.headers()),
-            Self::Guest((head, ..)) => (head.status, &head.headers),
+            Self::Guest(Guest { head, .. }) | Self::Elsewhere(head, _) => (head.status, &head.headers),
         }
     }
 }
@@ -128,19 +162,49 @@ fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
     is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-type Passed = (response::Parts, sandbox::Body, Entered);
+/// Where a request goes.
+pub(super) enum Place {
+    /// To a replica on this node.
+    Here(Arc<Target>, Entered),
+    /// To another node. There may be replicas here that are full.
+    There { service: ServiceKey, is_full_here: bool },
+}
 
 async fn forward(
     flight: &mut Flight,
     started: Instant,
     (mut parts, body): (Parts, Incoming),
-) -> Result<Passed, Refusal> {
+) -> Result<Answer, Refusal> {
+    if flight.client.node.is_some() {
+        return Box::pin(peer::serve(flight, started, (parts, body))).await;
+    }
     check(&parts)?;
-    let (target, entered) = enter(&flight.client, &parts, started).await?;
-    flight.board(target.clone());
+    let place = enter(&flight.client, &parts, started).await?;
     headers::to_guest(&mut parts, &flight.client);
+    match place {
+        Place::Here(target, entered) => {
+            here(flight, (target, entered), started, Request::from_parts(parts, body)).await
+        }
+        // Boxed, so that what stays here costs nothing more.
+        Place::There { service, is_full_here } => {
+            Box::pin(peer::forward(flight, (service, is_full_here), started, (parts, body))).await
+        }
+    }
+}
 
-    let call = target.runner.call(Request::from_parts(parts, body));
+/// The answer of a replica on this node.
+pub(super) async fn here<B>(
+    flight: &mut Flight,
+    (target, entered): (Arc<Target>, Entered),
+    started: Instant,
+    request: Request<B>,
+) -> Result<Answer, Refusal>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    flight.board(target.clone());
+    let call = target.runner.call(request);
     let response = in_time(call, deadline(&target, started), &target.cut).await.map_err(|late| {
         let refusal = match late {
             Late::Cut => Refusal::Stopped(target.service.clone()),
@@ -152,7 +216,7 @@ async fn forward(
     })??;
     let (mut head, body) = response.into_parts();
     headers::to_client(&mut head.headers);
-    Ok((head, body, entered))
+    Ok(Answer::Guest(Guest { head, body, entered, started }))
 }
 
 /// What no guest gets to see.
@@ -174,23 +238,38 @@ fn check(parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A place at one of the service's replicas.
-async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<(Arc<Target>, Entered), Refusal> {
+/// A place at one of the service's replicas, or the way to another node that has some.
+pub(super) async fn enter(client: &Client, parts: &Parts, started: Instant) -> Result<Place, Refusal> {
     let mut full = None;
     for _ in 0..LOOKS_MAX {
-        let target = pick(&client.shared, parts, full.is_some())?;
+        let target = match pick(&client.shared, parts, full.is_some())? {
+            Picked::Here(target) => target,
+            Picked::There(service) => return Ok(Place::There { service, is_full_here: full.is_some() }),
+        };
         let entered = target.enter(deadline(&target, started), || Queued::new(client, &target)).await;
         match entered {
-            Ok(entered) => return Ok((target, entered)),
+            Ok(entered) => return Ok(Place::Here(target, entered)),
             Err(Refused::Closed) => {}
             // The emptiest one is full, too.
-            Err(Refused::QueueFull) if full.is_some() => return Err(refused(&target, Refusal::QueueFull)),
+            Err(Refused::QueueFull) if full.is_some() => return elsewhere(&client.shared, &target),
             Err(Refused::QueueFull) => full = Some(target),
             Err(Refused::QueueTimeout) => return Err(refused(&target, Refusal::QueueTimeout)),
         }
     }
-    let target = pick(&client.shared, parts, full.is_some())?;
-    Err(if full.is_some() { refused(&target, Refusal::QueueFull) } else { Refusal::NoReplica(target.service.clone()) })
+    match (pick(&client.shared, parts, full.is_some())?, full) {
+        (Picked::There(service), full) => Ok(Place::There { service, is_full_here: full.is_some() }),
+        (Picked::Here(target), Some(_)) => elsewhere(&client.shared, &target),
+        (Picked::Here(target), None) => Err(Refusal::NoReplica(target.service.clone())),
+    }
+}
+
+/// All replicas here are full, of which this is one: another node may have room.
+pub(super) fn elsewhere(shared: &Shared, target: &Target) -> Result<Place, Refusal> {
+    let services = shared.services.load();
+    match services.get(&target.service).is_some_and(|callee| !callee.backend.remotes().is_empty()) {
+        true => Ok(Place::There { service: target.service.clone(), is_full_here: true }),
+        false => Err(refused(target, Refusal::QueueFull)),
+    }
 }
 
 /// A refusal that is a replica's.
@@ -200,13 +279,12 @@ pub(super) fn refused(target: &Target, refusal: fn(ServiceKey) -> Refusal) -> Re
     refusal
 }
 
-/// The replica to try next: after one that is full, the one with the most room.
-fn pick(shared: &Shared, parts: &Parts, was_full: bool) -> Result<Arc<Target>, Refusal> {
+/// What to try next.
+fn pick(shared: &Shared, parts: &Parts, was_full: bool) -> Result<Picked, Refusal> {
     let (host, path) = (host(parts), parts.uri.path());
     let table = shared.table.load();
     let Some(backend) = table.find(host, path) else { return Err(no_route(host, path)) };
-    let picked = if was_full { backend.emptiest() } else { backend.pick() };
-    picked.cloned().ok_or_else(|| Refusal::NoReplica(backend.service.clone()))
+    backend.look(was_full)
 }
 
 fn no_route(host: Option<&str>, path: &str) -> Refusal {

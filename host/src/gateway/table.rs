@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use skiff_api::id::ServiceKey;
 use skiff_api::resource::Route;
 
+use super::answer::Refusal;
 use super::host::without_port;
+use super::peer::Remote;
 use super::target::Target;
 
 /// Every route, precomputed: a look-up costs one hash for each level of the path, whatever the number of routes.
@@ -79,17 +81,58 @@ impl<T> Paths<T> {
     }
 }
 
-/// The replicas of a service that answer requests here.
+/// The replicas of a service that answer requests here, and the other nodes that answer them.
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) service: ServiceKey,
     targets: Vec<Arc<Target>>,
     turn: AtomicUsize,
+    /// Replicas that stop: only for other nodes, which may not have heard of it.
+    leaving: Vec<Arc<Target>>,
+    remotes: Vec<Arc<Remote>>,
+}
+
+/// Where a request goes.
+pub(super) enum Picked {
+    Here(Arc<Target>),
+    /// To another node.
+    There(ServiceKey),
 }
 
 impl Backend {
     pub(crate) fn new(service: ServiceKey, targets: Vec<Arc<Target>>) -> Self {
-        Self { service, targets, turn: AtomicUsize::new(0) }
+        Self { service, targets, turn: AtomicUsize::new(0), leaving: Vec::new(), remotes: Vec::new() }
+    }
+
+    /// With what is only for other nodes, and with these themselves.
+    pub(crate) fn among_others(self, leaving: Vec<Arc<Target>>, remotes: Vec<Arc<Remote>>) -> Self {
+        Self { leaving, remotes, ..self }
+    }
+
+    /// Whether a replica on this node takes requests.
+    pub(super) fn is_here(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Where a request goes: to a replica on this node, if there is one; after one that is full, to the one with the most
+    /// room.
+    pub(super) fn look(&self, was_full: bool) -> Result<Picked, Refusal> {
+        let picked = if was_full { self.emptiest() } else { self.pick() };
+        match picked {
+            Some(target) => Ok(Picked::Here(target.clone())),
+            None if !self.remotes.is_empty() => Ok(Picked::There(self.service.clone())),
+            None => Err(Refusal::NoReplica(self.service.clone())),
+        }
+    }
+
+    /// A replica that stops, and still serves other nodes.
+    pub(super) fn leaving(&self) -> Option<&Arc<Target>> {
+        self.leaving.iter().min_by_key(|target| target.load())
+    }
+
+    /// Other nodes that have replicas.
+    pub(crate) fn remotes(&self) -> &[Arc<Remote>] {
+        &self.remotes
     }
 
     /// The less loaded of two, which are another two each time.

@@ -59,6 +59,8 @@ pub(crate) struct Reconciler {
     pub(super) routes: Set<ServiceKey, ServiceRoutes>,
     pub(super) observed: Observed,
     pub(super) targets: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
+    /// Those that stop, and are still served to other nodes.
+    pub(super) leaving: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     begun: HashMap<Id, Action>,
@@ -115,6 +117,7 @@ impl Reconciler {
             routes: parts.routes,
             observed: Observed { code, ..Observed::default() },
             targets: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             outbox: Outbox::default(),
             operations: JoinSet::new(),
             begun: HashMap::new(),
@@ -141,7 +144,8 @@ impl Reconciler {
                 Input::Command(None | Some(Command::Stop)) => return,
                 Input::Command(Some(Command::Link(new))) => {
                     let gateway = new.reachable(&self.hello.gateway);
-                    self.outbox.greet(Hello { fence: self.newest_fence(), gateway, ..self.hello.clone() });
+                    let peer = self.hello.peer.as_ref().map(|peer| new.reachable(peer));
+                    self.outbox.greet(Hello { fence: self.newest_fence(), gateway, peer, ..self.hello.clone() });
                     let Link { inbox, outbox, bulk, .. } = new;
                     link = Some(Linked { inbox, outbox, queries: Queries::new(bulk) });
                 }
@@ -285,8 +289,11 @@ impl Reconciler {
                     running.stage = RunningStage::Stopping;
                 }
                 // The table changes before the target closes: who comes too late looks again and finds another.
-                let target = self.targets.remove(replica).map(|(_, target)| target);
-                self.routing.close(replica.clone(), target);
+                let stopping = self.targets.remove(replica);
+                if let Some(stopping) = stopping.clone().filter(|_| self.gateway.peers.is_some()) {
+                    self.leaving.insert(replica.clone(), stopping);
+                }
+                self.routing.close(replica.clone(), stopping.map(|(_, target)| target));
             }
         }
     }

@@ -247,7 +247,16 @@ impl Tools {
         self.sandbox.lost()
     }
 
-    pub(crate) async fn stop(self: Arc<Self>, replica: ReplicaKey, target: Option<Arc<Target>>) -> Outcome {
+    /// Serves other nodes for a while longer, and then waits for what is in flight.
+    pub(crate) async fn stop(
+        self: Arc<Self>,
+        replica: ReplicaKey,
+        target: Option<Arc<Target>>,
+        linger: Duration,
+    ) -> Outcome {
+        if !linger.is_zero() {
+            tokio::time::sleep(linger).await;
+        }
         if let Some(target) = target {
             target.drain(self.drain).await;
         }

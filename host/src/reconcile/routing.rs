@@ -13,7 +13,7 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use tokio::time::Instant;
 
 use super::actor::Reconciler;
-use crate::gateway::{Backend, Callee, Services, Table, Target};
+use crate::gateway::{Backend, Callee, LINGER, Services, Table, Target};
 use crate::plan::Action;
 
 /// Of one core's time, making tables may take one part in this many.
@@ -66,7 +66,8 @@ impl Reconciler {
         self.routing.not_before = Instant::now() + took.saturating_mul(SHARE - 1).min(WAIT_MAX);
         for (replica, target) in std::mem::take(&mut self.routing.closing) {
             let action = Action::Stop(replica.clone());
-            self.spawn(action, self.tools.clone().stop(replica, target));
+            let linger = if self.leaving.contains_key(&replica) { LINGER } else { Duration::ZERO };
+            self.spawn(action, self.tools.clone().stop(replica, target, linger));
         }
     }
 
@@ -76,11 +77,22 @@ impl Reconciler {
         for (service, target) in self.targets.values() {
             ready.entry(service).or_default().push(target.clone());
         }
+        let mut leaving: BTreeMap<&ServiceKey, Vec<Arc<Target>>> = BTreeMap::new();
+        for (service, target) in self.leaving.values() {
+            leaving.entry(service).or_default().push(target.clone());
+        }
+        let (peers, known) = (self.gateway.peers.as_ref(), self.gateway.services());
         let mut table = Table::default();
         let mut services = Services::with_capacity(self.routes.items.len());
         for (service, routes) in &self.routes.items {
             let targets = ready.remove(service).unwrap_or_default();
-            let backend = Arc::new(Backend::new(service.clone(), targets));
+            let mut backend = Backend::new(service.clone(), targets);
+            if let Some(peers) = peers {
+                let before = known.get(service).map(|callee| callee.backend.remotes()).unwrap_or_default();
+                let remotes = peers.remotes(service, &routes.endpoints, before);
+                backend = backend.among_others(leaving.remove(service).unwrap_or_default(), remotes);
+            }
+            let backend = Arc::new(backend);
             for route in &routes.routes {
                 table.insert(route, backend.clone());
             }

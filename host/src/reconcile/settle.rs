@@ -56,10 +56,7 @@ impl Reconciler {
                 }
             }
             Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
-            Outcome::Stopped(replica) => {
-                self.observed.running.remove(&replica);
-                self.dirty.replica(replica);
-            }
+            Outcome::Stopped(replica) => self.stopped(replica),
             Outcome::Discarded(digest, stage) => {
                 self.code(&digest).stage = stage;
                 // They are started again, which is soon done: what a request has begun goes on in the old ones.
@@ -125,11 +122,16 @@ impl Reconciler {
                 self.observed.running.remove(&replica);
                 self.replica_failed(replica, message, Retry::Later);
             }
-            Action::Stop(replica) => {
-                self.observed.running.remove(&replica);
-                self.dirty.replica(replica);
-            }
+            Action::Stop(replica) => self.stopped(replica),
         }
+    }
+
+    fn stopped(&mut self, replica: ReplicaKey) {
+        self.observed.running.remove(&replica);
+        if self.leaving.remove(&replica).is_some() {
+            self.routing.changed();
+        }
+        self.dirty.replica(replica);
     }
 
     fn reached(&mut self, digest: &Digest, stage: CodeStage) {

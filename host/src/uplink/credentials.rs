@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ClientConfig;
 use rustls::client::ResolvesClientCert;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig};
 use skiff_link::Clock;
 use skiff_link::Error;
 use skiff_link::identity::Identity;
-use skiff_link::tls::{self, Expect, Trust};
+use skiff_link::tls::{self, Clients, Expect, Trust};
 
 /// Who the node is, which is renewed while its connections and clients live. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +57,27 @@ impl Credentials {
         let mut config = tls::client(&trust, Expect::ControlPlane, Some(&identity), alpn, &self.clock)?;
         config.client_auth_cert_resolver = self.current.clone();
         Ok(config)
+    }
+
+    /// For connections to other nodes: whoever dials says which one is meant.
+    pub(crate) fn to_nodes(&self) -> Result<ClientConfig, Error> {
+        let identity = self.identity();
+        let trust = Trust::Ca(identity.ca_pem());
+        let mut config = tls::client(&trust, Expect::Node, Some(&identity), &[tls::ALPN_PEER], &self.clock)?;
+        config.client_auth_cert_resolver = self.current.clone();
+        Ok(config)
+    }
+
+    /// For connections of other nodes.
+    pub(crate) fn of_nodes(&self) -> Result<ServerConfig, Error> {
+        let ca = self.identity().ca_pem();
+        tls::server_with(self.current.clone(), &ca, Clients::Required, &[tls::ALPN_PEER], &self.clock)
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().1))
     }
 }
 

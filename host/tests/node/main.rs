@@ -9,10 +9,15 @@
 mod artifacts;
 mod calls;
 mod drain;
+mod fleet;
 mod limits;
 mod logs;
 mod metrics;
 mod outbound;
+mod peer_calls;
+mod peer_failures;
+mod peer_moves;
+mod peers;
 mod restart;
 mod routes;
 mod serve;

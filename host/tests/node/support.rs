@@ -76,16 +76,22 @@ impl World {
     }
 
     pub(crate) fn options(&self) -> NodeOptions {
+        self.options_of("n1", &self.data())
+    }
+
+    /// Those of one of several nodes.
+    pub(crate) fn options_of(&self, name: &str, data: &Path) -> NodeOptions {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_skiff-compile-component"));
         NodeOptions {
-            data: self.data(),
+            data: data.to_owned(),
             disk: Disk::real(),
-            name: NodeName::new("n1"),
+            name: NodeName::new(name),
             gateway: TcpListener::bind("127.0.0.1:0").unwrap().into(),
             advertise: None,
             uid: None,
             site: String::new(),
             labels: BTreeMap::new(),
+            peer: None,
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
@@ -337,7 +343,7 @@ impl Web {
     }
 }
 
-async fn collect(response: Response<hyper::body::Incoming>) -> Result<Answer, String> {
+pub(crate) async fn collect(response: Response<hyper::body::Incoming>) -> Result<Answer, String> {
     let (head, body) = response.into_parts();
     let body = body.collect().await.map_err(|e| format!("{e:?}"))?.to_bytes();
     let body = String::from_utf8_lossy(&body).into_owned();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use skiff_disk::Disk;
 use skiff_host::NodeOptions;
+use skiff_host::gateway::PeerOptions;
 use skiff_host::uplink::{Credentials, Membership, Uplink};
 use skiff_link::Clock;
 use skiff_link::tls;
@@ -17,7 +18,7 @@ use crate::args::{NodeRunArgs, ServerArgs};
 use crate::context::user_folder;
 use crate::exit::{Exit, Failure};
 use crate::verbs::serving::data::Data;
-use crate::verbs::serving::listen::local_addr;
+use crate::verbs::serving::listen::{listen, local_addr};
 use crate::verbs::serving::node::{self, GatewayArgs, machine_name};
 use crate::verbs::serving::process::Stop;
 
@@ -39,6 +40,8 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     // A token is not spent by a machine whose gateway cannot listen.
     let gateway = GatewayArgs { plain: args.gateway, tls: args.tls, access_log: args.access_log }.open()?;
     let gateway_addr = local_addr(&gateway.plain)?;
+    let peer = listen("other nodes", "--peer", args.peer)?;
+    let peer_addr = local_addr(&peer)?;
     let membership = Membership::open(disk.clone(), data.join("node"));
     let membership = membership.map_err(|error| Failure::new(Exit::Invalid, error))?;
     let clock = Clock::new(membership.time());
@@ -53,8 +56,10 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     let registry = ClientOptions::new(member.server.to_string()).tls(Some(registry_tls));
     // The token's win: whoever gave it out decides what its nodes are.
     let labels = own.into_iter().chain(member.labels.clone()).collect();
+    let advertise = args.advertise.as_deref().map(|host| at_port(host, peer_addr.port()));
     let options = NodeOptions {
         name: name.clone(),
+        peer: Some(PeerOptions { listener: peer, advertise, credentials: credentials.clone() }),
         advertise: args.advertise.map(|host| advertised(&host, gateway_addr)),
         uid: member.identity.uid().cloned(),
         site: args.site.unwrap_or_default(),
@@ -63,7 +68,7 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     };
     let node = Arc::new(node::start(options).await?);
     let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
-    writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls}", node.gateway_addr())
+    writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls} peer={peer_addr}", node.gateway_addr())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the node is ready"))?;
 
@@ -97,14 +102,26 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
 
 /// `HOST`, with the gateway's port, or `HOST:PORT` as it is.
 fn advertised(host: &str, gateway: SocketAddr) -> String {
-    let has_port = host
-        .rsplit_once(':')
-        .is_some_and(|(before, port)| port.parse::<u16>().is_ok() && (before.ends_with(']') || !before.contains(':')));
-    match has_port {
-        true => host.to_owned(),
-        false if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", gateway.port()),
-        false => format!("{host}:{}", gateway.port()),
+    match port_of(host) {
+        Some(_) => host.to_owned(),
+        None => at_port(host, gateway.port()),
     }
+}
+
+/// `HOST`, also of `HOST:PORT`, with another port.
+fn at_port(host: &str, port: u16) -> String {
+    let host = port_of(host).map_or(host, |(host, _)| host);
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// An IPv6 address has a port behind its bracket only.
+fn port_of(host: &str) -> Option<(&str, u16)> {
+    let (before, port) = host.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    (before.ends_with(']') || !before.contains(':')).then_some((before, port))
 }
 
 #[cfg(test)]
@@ -123,6 +140,8 @@ mod tests {
             ("[fd00::1]:80", "[fd00::1]:80"),
         ] {
             assert_eq!(advertised(given, gateway), shown);
+            let host = shown.rsplit_once(':').unwrap().0;
+            assert_eq!(at_port(given, 7071), format!("{host}:7071"));
         }
     }
 }

@@ -67,6 +67,7 @@ pub(in crate::verbs) fn options(
         uid: None,
         site: String::new(),
         labels: BTreeMap::new(),
+        peer: None,
         registry,
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         disk,
