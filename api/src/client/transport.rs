@@ -147,17 +147,13 @@ impl Client {
 
 /// Whether somebody answered who could not show to be who was asked for.
 fn is_distrusted(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An I/O error hides what it was made from: it is no source of its own.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        cause = error.source();
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
     }
-    false
+    // What an I/O error was made from is not among its sources, and it may be another one.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let inner = inner.map(|inner| inner as &(dyn std::error::Error + 'static));
+    inner.or_else(|| error.source()).is_some_and(is_distrusted)
 }
 
 /// The innermost cause says what happened; what stands around it repeats the URL.
@@ -167,4 +163,22 @@ fn chain(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustls::CertificateError;
+
+    use super::*;
+
+    #[test]
+    fn a_bad_certificate_is_found_however_deep_it_is() {
+        let bad = || rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(is_distrusted(&bad()));
+        assert!(is_distrusted(&io::Error::other(io::Error::other(bad()))));
+        assert!(!is_distrusted(&io::Error::other(rustls::Error::DecryptError)));
+        assert!(!is_distrusted(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
 }
