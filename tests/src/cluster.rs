@@ -255,15 +255,8 @@ impl Cluster {
                 command
             }
         };
-        command.args(args).env("SKIFF_CONFIG", self.path("context.json"));
-        // The user's own choices must not decide a test. The width is that of a terminal, for usage texts.
-        for name in ["SKIFF_SERVER", "SKIFF_TOKEN", "SKIFF_LOG", "RUST_LOG", "RUST_BACKTRACE", "REGISTRY_AUTH_FILE"] {
-            command.env_remove(name);
-        }
-        // Nor the user's logins.
-        command.env_remove("XDG_RUNTIME_DIR").env("XDG_CONFIG_HOME", self.path("config"));
-        command.env("DOCKER_CONFIG", self.path("docker"));
-        command.env("COLUMNS", "100").current_dir(self.path("."));
+        command.args(args);
+        clean(&mut command, &self.path("."));
         command
     }
 
@@ -379,6 +372,22 @@ impl Drop for Cluster {
             eprintln!("kept {}", folder.keep().display());
         }
     }
+}
+
+/// A command of a test: its context, and nothing else of the user, is in the test's own folder.
+pub fn clean(command: &mut Command, folder: &Path) {
+    command.env("SKIFF_CONFIG", folder.join("context.json"));
+    // The user's own choices must not decide a test. The width is that of a terminal, for usage texts.
+    for name in ["SKIFF_SERVER", "SKIFF_TOKEN", "SKIFF_CA", "SKIFF_LOG"] {
+        command.env_remove(name);
+    }
+    for name in ["RUST_LOG", "RUST_BACKTRACE", "REGISTRY_AUTH_FILE"] {
+        command.env_remove(name);
+    }
+    // Nor the user's logins.
+    command.env_remove("XDG_RUNTIME_DIR").env("XDG_CONFIG_HOME", folder.join("config"));
+    command.env("DOCKER_CONFIG", folder.join("docker"));
+    command.env("COLUMNS", "100").current_dir(folder);
 }
 
 /// Runs a command to its end; `args` are for messages.

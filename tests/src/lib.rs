@@ -20,6 +20,7 @@
 //! that failed is kept, and its path printed.
 //!
 //! - [`cluster`]: one `skiff up`, and everything a test does to it.
+//! - [`fleet`]: a `skiff server` and its nodes, on loopback or on machines that can be cut off.
 //! - [`run`]: one finished command, and what it said.
 //! - [`http`]: a client for HTTP/1.1 that can also say what is wrong on purpose.
 //! - [`places`]: where the binary and the guests are.
@@ -28,12 +29,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod cluster;
+pub mod fleet;
 pub mod http;
 pub mod places;
 pub mod run;
 pub mod wait;
 
 pub use crate::cluster::{Builder, Cluster};
+pub use crate::fleet::Fleet;
 pub use crate::http::{Request, Response};
 pub use crate::places::{guest, skiff_binary};
 pub use crate::run::Run;
