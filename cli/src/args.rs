@@ -102,6 +102,10 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Delete objects
     Delete(DeleteArgs),
+    /// Write all of the cluster into a file, while it serves: objects, registry, token and authority
+    Backup(BackupArgs),
+    /// Fill an empty data folder from a backup, before `skiff server` or `skiff up` is started on it
+    Restore(RestoreArgs),
     /// Tokens
     #[command(subcommand)]
     Token(TokenVerb),
@@ -227,6 +231,21 @@ pub(crate) struct NodeVerb {
 pub(crate) enum NodeSubverb {
     /// Take nodes out of the cluster for good: they are let in no more, and what they had is placed elsewhere
     Remove(NodeArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BackupArgs {
+    /// The file to write; only its owner may read it
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RestoreArgs {
+    /// A file of `skiff backup`
+    pub file: PathBuf,
+    /// The folder to fill [default: skiff in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// The cluster's registry.
@@ -603,7 +622,7 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DeleteArgs {
-    /// service, namespace or replica
+    /// service, namespace, replica or node
     #[arg(required_unless_present = "files", requires = "name")]
     pub kind: Option<Kind>,
     pub name: Option<String>,

@@ -1,6 +1,7 @@
 //! The control plane.
 
 pub mod api;
+pub mod backup;
 mod control_plane;
 pub mod controllers;
 pub mod fleet;

@@ -1,5 +1,7 @@
 //! One function per endpoint.
 
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -216,6 +218,13 @@ impl Client {
     /// The next certificate of the node whose certificate the connection shows.
     pub async fn renew(&self, request: &RenewRequest) -> Result<RenewAnswer, Error> {
         self.json(self.request(Method::POST, "/v1/renew", &[]).json(request)).await
+    }
+
+    /// All of the cluster, as a file. What ends without an error is whole.
+    pub async fn backup(&self) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
+        let response = self.send(self.request(Method::GET, "/v1/backup", &[])).await?;
+        let client = self.clone();
+        Ok(response.bytes_stream().map(move |piece| piece.map_err(|error| client.failure(&error))))
     }
 
     /// Makes a token that machines join with.

@@ -1,6 +1,7 @@
 //! One file per verb, or per family of them.
 
 mod apply;
+mod backup;
 pub(crate) mod compile;
 mod delete;
 mod describe;
@@ -59,6 +60,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Pull(pull) => return pull::run(&server, pull).await,
             Verb::Login(login) => return login::login(&server, login).await,
             Verb::Logout(logout) => return login::logout(&server, logout).await,
+            Verb::Restore(restore) => return backup::restore(restore).await,
             verb => verb,
         };
         let context = Context::find(&server)?;
@@ -80,6 +82,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Taint(args) => nodes::taint(&context, args).await,
             Verb::Label(args) => nodes::label(&context, args).await,
             Verb::Node(NodeVerb { verb: Some(NodeSubverb::Remove(args)), .. }) => nodes::remove(&context, args).await,
+            Verb::Backup(args) => backup::backup(&context, args).await,
             Verb::Token(TokenVerb::Create(args)) => token::create(&context, args).await,
             Verb::Token(TokenVerb::List) => token::list(&context).await,
             Verb::Token(TokenVerb::Revoke(args)) => token::revoke(&context, args).await,
@@ -92,6 +95,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             | Verb::Token(TokenVerb::Show)
             | Verb::CompileComponent(_)
             | Verb::Version
+            | Verb::Restore(_)
             | Verb::Inspect(_)
             | Verb::Push(_)
             | Verb::Pull(_)

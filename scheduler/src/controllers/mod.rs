@@ -31,5 +31,5 @@ pub(crate) use counters::Counters;
 pub(crate) use events::Recorder;
 pub use queries::{Effect, Oracle};
 pub(crate) use run::{Control, Parts};
-pub(crate) use term::Term;
 pub use term::TermError;
+pub(crate) use term::{EPOCH, Term};

@@ -10,7 +10,7 @@ use skiff_api::wire::Fence;
 use crate::store::{self, Entry, Store, Txn, TxnOutcome};
 
 const TERM: &str = "/cluster/term";
-const EPOCH: &str = "/cluster/epoch";
+pub(crate) const EPOCH: &str = "/cluster/epoch";
 
 #[derive(Debug, thiserror::Error)]
 pub enum TermError {

@@ -2,6 +2,8 @@
 //! sends. Each of them ends alone: a good node's link and the API go on.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod certificates;
 #[cfg(test)]
 mod frames;

@@ -21,13 +21,14 @@ pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) folder: TempDir,
     child: Child,
+    data: String,
     token: String,
     ca: String,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_in(tempfile::Builder::new().prefix("skiff-wire-").tempdir().unwrap(), "127.0.0.1:0")
+        Self::start_in(tempfile::Builder::new().prefix("skiff-wire-").tempdir().unwrap(), "127.0.0.1:0", "data")
     }
 
     /// With an authority that is there already, as after a restore: it began in the past.
@@ -36,14 +37,14 @@ impl Server {
         std::fs::create_dir(folder.path().join("data")).unwrap();
         let authority = Authority::generate(since).unwrap();
         std::fs::write(folder.path().join("data/authority.pem"), authority.to_pem()).unwrap();
-        Self::start_in(folder, "127.0.0.1:0")
+        Self::start_in(folder, "127.0.0.1:0", "data")
     }
 
-    fn start_in(folder: TempDir, listen: &str) -> Self {
+    fn start_in(folder: TempDir, listen: &str, data: &str) -> Self {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut child = Command::new(skiff_binary())
             .args(["server", "--listen", listen, "--name", "skiff.example", "--data"])
-            .arg(folder.path().join("data"))
+            .arg(folder.path().join(data))
             .env("SKIFF_CONFIG", folder.path().join("context.json"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -56,17 +57,24 @@ impl Server {
         let Some(addr) = ready else {
             panic!("{line:?}: {}", std::fs::read_to_string(folder.path().join("log")).unwrap())
         };
-        let read = |name: &str| std::fs::read_to_string(folder.path().join("data").join(name)).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(data).join(name)).unwrap();
         let ca = Authority::from_pem(&read("authority.pem")).unwrap().ca_pem();
         let token = read("token");
-        Self { addr, folder, child, token, ca }
+        let data = data.to_owned();
+        Self { addr, folder, child, data, token, ca }
     }
 
     /// The same data folder and address, in a new process.
-    pub(crate) fn restart(mut self) -> Self {
+    pub(crate) fn restart(self) -> Self {
+        let data = self.data.clone();
+        self.restart_on(&data)
+    }
+
+    /// Another data folder, at the same address.
+    pub(crate) fn restart_on(mut self, data: &str) -> Self {
         self.end();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        Self::start_in(folder, &self.addr.to_string())
+        Self::start_in(folder, &self.addr.to_string(), data)
     }
 
     fn end(&mut self) {
@@ -80,7 +88,10 @@ impl Server {
 
     /// The authority itself, for certificates that the server would not issue.
     pub(crate) fn authority(&self) -> Authority {
-        Authority::from_pem(&std::fs::read_to_string(self.folder.path().join("data/authority.pem")).unwrap()).unwrap()
+        Authority::from_pem(
+            &std::fs::read_to_string(self.folder.path().join(&self.data).join("authority.pem")).unwrap(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn http(&self, identity: Option<&Identity>) -> Client {
@@ -142,6 +153,23 @@ impl Server {
     pub(crate) async fn registry(&self, identity: Option<&Identity>, method: Method, path: &str) -> u16 {
         let request = self.http(identity).request(method, self.url(path));
         request.send().await.unwrap().status().as_u16()
+    }
+
+    /// Puts a blob into the registry; its digest.
+    pub(crate) async fn push(&self, blob: &[u8]) -> String {
+        let hash = <sha2::Sha256 as sha2::Digest>::digest(blob);
+        let digest = hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        let url = self.url(&format!("/v2/default/blobs/blobs/uploads/?digest={digest}"));
+        let sent = self.http(None).post(url).bearer_auth(&self.token).body(blob.to_vec()).send().await.unwrap();
+        assert_eq!(sent.status(), 201);
+        digest
+    }
+
+    pub(crate) async fn pull(&self, digest: &str) -> Vec<u8> {
+        let url = self.url(&format!("/v2/default/blobs/blobs/{digest}"));
+        let answer = self.http(None).get(url).bearer_auth(&self.token).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap().to_vec()
     }
 
     pub(crate) async fn liveness(&self, node: &str) -> String {

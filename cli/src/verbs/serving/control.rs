@@ -22,6 +22,7 @@ use super::process::seed;
 use super::rights::RegistryRights;
 use crate::args::RegistryArgs;
 use crate::exit::{Exit, Failure};
+use crate::verbs::backup;
 
 /// What a control plane stands on.
 pub(in crate::verbs) struct ControlOptions<'a> {
@@ -74,7 +75,9 @@ impl Control {
         let of_registry = registry.clone();
         plane.metrics().append(Arc::new(move || of_registry.metrics()));
         let garbage = tokio::spawn(garbage::collect(plane.objects().clone(), registry.clone()));
-        let router = plane.router().merge(skiff_registry::router(registry, Arc::new(rights)));
+        let store = Arc::clone(plane.objects().store());
+        let backup = backup::router(Token::new(token), data.path().to_path_buf(), disk.clone(), store);
+        let router = plane.router().merge(skiff_registry::router(registry, Arc::new(rights))).merge(backup);
         Ok(Self { plane: Arc::new(plane), router, sync_failed, pulls, garbage })
     }
 

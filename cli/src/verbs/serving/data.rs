@@ -23,6 +23,9 @@ pub(in crate::verbs) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failur
     }
 }
 
+/// What is in a folder that a restore has begun to fill.
+pub(in crate::verbs) const RESTORING: &str = "restoring";
+
 /// A data folder that this process owns until it ends.
 #[derive(Debug)]
 pub(in crate::verbs) struct Data {
@@ -56,6 +59,13 @@ impl Data {
             .map_err(|error| Failure::io("open", &lock_path, error))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(taken(path, &mut lock));
+        }
+        if path.join(RESTORING).exists() {
+            let text = format!(
+                "failed to use the data folder {}: a restore into it did not finish (hint: delete the folder, and restore again)",
+                path.display()
+            );
+            return Err(Failure::message(Exit::Invalid, text));
         }
         // Only for the message of whoever comes second.
         let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));

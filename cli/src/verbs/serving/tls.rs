@@ -81,9 +81,10 @@ impl TlsDoor {
         http: Http,
         watcher: Watcher,
     ) {
-        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await else {
-            return;
-        };
+        // Each part has a place of its own in memory, given back when it is over: a link lives for months, and there are
+        // thousands.
+        let shaken = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream))).await;
+        let Ok(Ok(stream)) = shaken else { return };
         let connection = stream.get_ref().1;
         let (peer, alpn) = (Peer::of(connection), connection.alpn_protocol().map(<[u8]>::to_vec));
         match alpn.as_deref() {
@@ -92,13 +93,13 @@ impl TlsDoor {
                 // It is a node's, which is bounded otherwise: whoever else connects has the place.
                 if let Some((peer, _seat)) = self.seat(peer) {
                     drop((place, watcher));
-                    self.link(stream, peer, is_control).await;
+                    Box::pin(self.link(stream, peer, is_control)).await;
                 }
             }
             alpn => {
                 let version = if alpn == Some(tls::ALPN_H2) { Version::Http2 } else { Version::Http1 };
                 let guest = peer.map(|peer| Guest { peer, door: Arc::clone(&self) });
-                http.serve(stream, version, guest, watcher).await;
+                Box::pin(http.serve(stream, version, guest, watcher)).await;
                 drop(place);
             }
         }
