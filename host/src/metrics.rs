@@ -50,7 +50,7 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::{CodeFigures, Usage};
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 28] = [
+const CODES: [&str; 29] = [
     "bad-hop",
     "bad-host",
     "bad-path",
@@ -71,6 +71,7 @@ const CODES: [&str; 28] = [
     "no-replica",
     "no-route",
     "node-memory",
+    "node-removed",
     "not-a-caller",
     "peer-lost",
     "queue-full",

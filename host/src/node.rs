@@ -205,6 +205,9 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
     let files = StateFiles::open(disk.clone(), data.join("state")).map_err(Error::State)?;
     let desired = files.desired.read().map_err(Error::State)?;
     let routes = files.routes.read().map_err(Error::State)?;
+    if let Some(peers) = &gateway.peers {
+        peers.shut_out(&files.read_removed().map_err(Error::State)?);
+    }
     let key = compile::key().map_err(Error::Compiler)?;
     let artifacts = Artifacts::open(disk.clone(), &data, &key).map_err(Error::Artifacts)?;
     let found = artifacts.found().map_err(|source| Error::Data { path: data.clone(), source })?;

@@ -61,6 +61,10 @@ pub struct Routes {
     pub base: Base,
     pub upsert: Vec<ServiceRoutes>,
     pub remove: Vec<ServiceKey>,
+    /// All nodes that were removed from the cluster: others let them in no more, whatever their certificates say. `None`:
+    /// none was since the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_nodes: Option<Vec<Uid>>,
 }
 
 /// Where one service is found. Never empty: a service without routes of its own has its default host here.

@@ -36,6 +36,8 @@ pub(super) enum Refusal {
     PeerLost(ServiceKey),
     #[error("service {service} does not let {caller} call it (hint: see http.callers)")]
     NotACaller { caller: ServiceKey, service: ServiceKey },
+    #[error("the node that asks was removed from the cluster")]
+    NodeRemoved,
     #[error("the request does not say what it is for (hint: this port is for nodes of the same cluster)")]
     BadHop,
     #[error("service {0} has as many requests in flight and waiting as it may (hint: raise replicas or http.inFlight)")]
@@ -78,6 +80,7 @@ impl Refusal {
             Self::PeerLost(_) => "peer-lost",
             Self::NotACaller { .. } => "not-a-caller",
             Self::BadHop => "bad-hop",
+            Self::NodeRemoved => "node-removed",
             Self::QueueFull(_) => "queue-full",
             Self::QueueTimeout(_) => "queue-timeout",
             Self::FirstByteTimeout(_) => "first-byte-timeout",
@@ -92,7 +95,7 @@ impl Refusal {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadTarget | Self::BadPath | Self::BadHost(_) | Self::BadHop => StatusCode::BAD_REQUEST,
             Self::PeerLost(_) => StatusCode::BAD_GATEWAY,
-            Self::NotACaller { .. } => StatusCode::FORBIDDEN,
+            Self::NotACaller { .. } | Self::NodeRemoved => StatusCode::FORBIDDEN,
             Self::TooManyHeaders(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoReplica(_) | Self::Stopped(_) | Self::QueueFull(_) | Self::QueueTimeout(_) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skiff_api::id::{ReplicaKey, ServiceKey};
+use skiff_api::id::{ReplicaKey, ServiceKey, Uid};
 use skiff_api::wire::{Assignment, Base, Desired, Fence, Routes, ServiceRoutes};
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -17,11 +17,13 @@ use crate::state::{Appended, Change, Kept, Set, StateError, Verdict};
 pub(super) struct Unsaved {
     desired: Ahead<ReplicaKey, Assignment>,
     routes: Ahead<ServiceKey, ServiceRoutes>,
+    /// Nodes that were removed from the cluster, if that changed.
+    removed: Option<Vec<Uid>>,
 }
 
 impl Unsaved {
     pub(super) fn any(&self) -> bool {
-        !self.desired.is_nothing() || !self.routes.is_nothing()
+        !self.desired.is_nothing() || !self.routes.is_nothing() || self.removed.is_some()
     }
 }
 
@@ -136,23 +138,37 @@ impl Reconciler {
 
     pub(super) fn learn_routes(&mut self, message: Routes) {
         let newest = self.newest_fence();
-        let Routes { fence, base, upsert, remove } = message;
+        let Routes { fence, base, upsert, remove, removed_nodes } = message;
         let items = upsert.iter().map(|routes| (routes.service.clone(), routes.clone()));
         match self.routes.apply(newest, (fence, base), items, &remove) {
             Verdict::Accepted => {
                 self.routing.changed();
                 self.unsaved.routes.push(fence, base, upsert, remove);
+                self.shut_out(removed_nodes);
             }
-            Verdict::Unchanged => {}
+            Verdict::Unchanged => self.shut_out(removed_nodes),
             Verdict::Refused => refused("routes", fence, self.routes.fence),
             Verdict::Gap => self.outbox.resync(),
+        }
+    }
+
+    /// Nodes that were removed come in no more.
+    fn shut_out(&mut self, removed: Option<Vec<Uid>>) {
+        let (Some(peers), Some(removed)) = (&self.gateway.peers, removed) else { return };
+        if peers.shut_out(&removed) {
+            self.unsaved.removed = Some(removed);
         }
     }
 
     /// Makes what was accepted durable before it is acted on. A disk that fails stops nothing: the node goes on with what
     /// it has in memory, and tries again.
     pub(super) async fn save(&mut self) {
-        let Unsaved { desired, routes } = std::mem::take(&mut self.unsaved);
+        let Unsaved { desired, routes, removed } = std::mem::take(&mut self.unsaved);
+        if let Some(removed) = removed {
+            let (files, list) = (self.files.clone(), removed.clone());
+            let saved = written(spawn_blocking(move || files.write_removed(&list)).await);
+            self.unsaved.removed = saved.is_none().then_some(removed);
+        }
         if !desired.is_nothing() {
             self.unsaved.desired = saved(&self.files.desired, &self.desired, desired).await;
         }

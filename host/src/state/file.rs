@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use skiff_api::id::{ReplicaKey, ServiceKey};
+use serde::{Deserialize, Serialize};
+use skiff_api::id::{ReplicaKey, ServiceKey, Uid};
 use skiff_api::wire::{Assignment, ServiceRoutes};
-use skiff_disk::Disk;
+use skiff_disk::{Disk, write_atomic};
 
 use super::kept::Kept;
 
@@ -33,6 +34,18 @@ pub struct StateFiles {
     /// The replicas that were desired last.
     pub desired: Kept<ReplicaKey, Assignment>,
     pub routes: Kept<ServiceKey, ServiceRoutes>,
+    disk: Disk,
+    removed: PathBuf,
+}
+
+const VERSION: u32 = 1;
+/// More than any cluster removes nodes.
+const REMOVED_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Removed {
+    version: u32,
+    nodes: Vec<Uid>,
 }
 
 impl StateFiles {
@@ -42,7 +55,28 @@ impl StateFiles {
         ready.map_err(|source| StateError::Write { path: dir.clone(), source })?;
         let desired = Kept::new(&disk, &dir, "desired", |assignment: &Assignment| assignment.replica.clone());
         let routes = Kept::new(&disk, &dir, "routes", |routes: &ServiceRoutes| routes.service.clone());
-        Ok(Self { desired, routes })
+        Ok(Self { desired, routes, disk, removed: dir.join("removed.json") })
+    }
+
+    /// Nodes that were removed from the cluster.
+    pub fn read_removed(&self) -> Result<Vec<Uid>, StateError> {
+        let read = match self.disk.read(&self.removed, REMOVED_BYTES_MAX) {
+            Ok(text) => serde_json::from_slice::<Removed>(&text).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        let Removed { version, nodes } =
+            read.map_err(|source| StateError::Read { path: self.removed.clone(), source })?;
+        match version {
+            VERSION => Ok(nodes),
+            version => Err(StateError::Version { path: self.removed.clone(), version }),
+        }
+    }
+
+    pub fn write_removed(&self, nodes: &[Uid]) -> Result<(), StateError> {
+        let text = serde_json::to_vec(&Removed { version: VERSION, nodes: nodes.to_vec() }).map_err(io::Error::from);
+        let written = text.and_then(|text| write_atomic(&self.disk, &self.removed, &text));
+        written.map_err(|source| StateError::Write { path: self.removed.clone(), source })
     }
 }
 

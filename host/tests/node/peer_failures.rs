@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use skiff_api::id::Uid;
-use skiff_api::wire::Endpoint;
+use skiff_api::wire::{Base, Endpoint, Routes, ToNode};
 use skiff_host::uplink::Credentials;
 use skiff_link::authority::Authority;
 use skiff_link::identity::Identity;
@@ -226,4 +226,29 @@ async fn a_header_means_nothing_at_the_gateway_and_everything_at_the_port() {
     let forged =
         Request::get(format!("http://{}/", house.node.gateway_addr())).header("x-skiff-hop", "to=default/other");
     assert_eq!(Web::h1(house.node.gateway_addr()).send(forged).await.unwrap().body, "probe\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_comes_in_no_more() {
+    let fleet = Fleet::new().await;
+    let (door, mut house) = pair(&fleet, |_| {}).await;
+    let ours = fleet.identity(&Uid::new("thief"));
+    assert!(connect(&fleet, &house, ours.ca_pem(), Some(&ours), ALPN_PEER).await);
+    assert_eq!(Web::h1(door.node.gateway_addr()).get("/").await.status, 200);
+    let fence = house.control.next_fence();
+    let removed_nodes = Some(vec![Uid::new("thief"), door.uid.clone()]);
+    let upsert = vec![routes("app", &[(None, "/")])];
+    let news = Routes { fence, base: Base::Whole, upsert, remove: Vec::new(), removed_nodes };
+    house.control.send(ToNode::Routes(news)).await;
+    house.settle().await;
+    assert!(!connect(&fleet, &house, ours.ca_pem(), Some(&ours), ALPN_PEER).await);
+    // Also where a connection was there before.
+    let refused = Web::h1(door.node.gateway_addr()).get("/").await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (403, "node-removed"));
+    // What was told last counts also without a control plane.
+    house.node.shutdown().await;
+    let house = fleet.node("house").await;
+    let friend = fleet.identity(&Uid::new("friend"));
+    assert!(!connect(&fleet, &house, ours.ca_pem(), Some(&ours), ALPN_PEER).await);
+    assert!(connect(&fleet, &house, friend.ca_pem(), Some(&friend), ALPN_PEER).await);
 }

@@ -63,8 +63,8 @@ async fn an_older_control_plane_changes_nothing_and_a_gap_is_said() {
     for fence in [Fence { term: 0, counter: 99, ..newest }, Fence { counter: 1, ..newest }] {
         let desired = Desired { fence, base: Base::Whole, upsert: Vec::new(), remove: Vec::new() };
         control.send(ToNode::Desired(desired)).await;
-        let routes =
-            Routes { fence: Fence { counter: 0, ..fence }, base: Base::Whole, upsert: Vec::new(), remove: Vec::new() };
+        let (fence, base) = (Fence { counter: 0, ..fence }, Base::Whole);
+        let routes = Routes { fence, base, upsert: Vec::new(), remove: Vec::new(), removed_nodes: None };
         control.send(ToNode::Routes(routes)).await;
     }
     let base = Base::After(Fence { counter: 77, ..newest });

@@ -224,7 +224,8 @@ impl Control {
     pub(crate) async fn route(&mut self, services: impl IntoIterator<Item = ServiceRoutes>) {
         let fence = self.next_fence();
         let upsert = services.into_iter().collect();
-        self.send(ToNode::Routes(Routes { fence, base: Base::Whole, upsert, remove: Vec::new() })).await;
+        self.send(ToNode::Routes(Routes { fence, base: Base::Whole, upsert, remove: Vec::new(), removed_nodes: None }))
+            .await;
     }
 
     /// Takes the node's next message.

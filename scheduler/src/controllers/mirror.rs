@@ -35,6 +35,10 @@ pub(crate) async fn load(store: &dyn Store) -> Result<(State, StoreRevision), st
     for entry in &listing.entries {
         apply_one(&mut state, &entry.key, None, Some(entry), &mut touched);
     }
+    // Later than the rest: who was removed in between is told of twice.
+    for entry in store.list(List::prefix(key::REVOKED)).await?.entries {
+        entry.key.strip_prefix(key::REVOKED).into_iter().for_each(|uid| state.add_removed(Uid::new(uid)));
+    }
     Ok((state, listing.revision))
 }
 
@@ -85,9 +89,14 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
         }
         (Kind::Node, None) => {
             let name = NodeName::new(key.name);
+            // One that cannot be read is still there.
+            let is_deleted = after.is_none();
             let node: Option<Arc<Node>> = read(after);
             let (before, after) = (state.node(&name).and_then(|node| node.node.clone()), node.clone());
             state.set_node(&name, node);
+            if let Some(before) = before.as_ref().filter(|_| is_deleted) {
+                state.add_removed(before.metadata.uid.clone());
+            }
             let is_alive = state.node(&name).is_some_and(|node| node.is_alive());
             touched.room |= is_alive;
             // Its report of itself alone changes nothing for those who are there.

@@ -43,6 +43,8 @@ pub(crate) enum Refused {
 pub(crate) struct Session {
     listener: Option<Listener>,
     told: Told,
+    /// How many removed machines were told of.
+    removed: usize,
     desired: Fence,
     routes: Fence,
 }
@@ -91,7 +93,10 @@ impl Session {
         self.told = told;
         self.routes = fence();
         self.desired = fence();
-        let routes = Routes { fence: self.routes, base: Base::Whole, upsert: routes, remove: Vec::new() };
+        let removed_nodes = listener.has_peers.then(|| state.removed().iter().cloned().collect());
+        self.removed = state.removed().len();
+        let routes =
+            Routes { fence: self.routes, base: Base::Whole, upsert: routes, remove: Vec::new(), removed_nodes };
         let desired = Desired { fence: self.desired, base: Base::Whole, upsert: assignments, remove: Vec::new() };
         vec![ToNode::Routes(routes), ToNode::Desired(desired)]
     }
@@ -107,11 +112,14 @@ impl Session {
         let Some(listener) = &self.listener else { return Vec::new() };
         let mut messages = Vec::new();
         let routes = self.told.route(state, directory, listener, services);
-        if !routes.is_empty() {
+        let is_removed_news = listener.has_peers && state.removed().len() != self.removed;
+        if !routes.is_empty() || is_removed_news {
             let base = Base::After(self.routes);
             self.routes = fence();
             let (upsert, remove) = (routes.upsert, routes.remove);
-            messages.push(ToNode::Routes(Routes { fence: self.routes, base, upsert, remove }));
+            let removed_nodes = is_removed_news.then(|| state.removed().iter().cloned().collect());
+            self.removed = state.removed().len();
+            messages.push(ToNode::Routes(Routes { fence: self.routes, base, upsert, remove, removed_nodes }));
         }
         let desired = self.told.assign(state, &listener.node, replicas.into_iter().cloned());
         if !desired.is_empty() {
@@ -126,8 +134,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use skiff_api::ReplicaName;
     use skiff_api::resource::Phase;
+    use skiff_api::{ReplicaName, Uid};
 
     use super::*;
     use crate::plan::testing::{World, hello_from, key, memory};
@@ -170,6 +178,29 @@ mod tests {
         assert!(matches!(&delta[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
             if routes.remove == [key("cart")] && desired.remove == [replica]
                 && desired.base == Base::After(Fence { epoch: 1, term: 1, counter: 3 })));
+    }
+
+    #[test]
+    fn nodes_that_others_dial_are_told_who_was_removed() {
+        let mut world = World::new();
+        world.node("n", memory(10));
+        world.state.add_removed(Uid::new("thief"));
+        let directory = &mut Directory::default();
+        let mut fence = counting();
+        for (peer, told) in [(None, None), (Some("n:1".to_owned()), Some(vec![Uid::new("thief")]))] {
+            let mut session = Session::default();
+            session.hello(&Hello { peer, ..hello_from("n", memory(10)) }).unwrap();
+            let whole = session.whole(&world.state, directory, &mut fence);
+            assert!(matches!(&whole[0], ToNode::Routes(routes) if routes.removed_nodes == told), "{whole:?}");
+            assert!(session.delta((&world.state, directory), [], [], &mut fence).is_empty());
+            let mut state = State::default();
+            ["thief", "other"].into_iter().for_each(|uid| state.add_removed(Uid::new(uid)));
+            let delta = session.delta((&state, directory), [], [], &mut fence);
+            let count = delta.iter().filter(|message| {
+                matches!(message, ToNode::Routes(routes) if routes.removed_nodes.as_ref().is_some_and(|all| all.len() == 2))
+            });
+            assert_eq!(count.count(), usize::from(told.is_some()));
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct State {
     moving: BTreeSet<ReplicaKey>,
     /// Nodes of which something changed since somebody asked.
     changed: BTreeSet<NodeName>,
+    /// Machines that were removed from the cluster. It only grows.
+    removed: BTreeSet<Uid>,
 }
 
 /// A namespace and what is placed of it. The object is absent while only replicas speak of it.
@@ -142,6 +144,15 @@ impl State {
     /// Replicas that are to move.
     pub fn moving(&self) -> &BTreeSet<ReplicaKey> {
         &self.moving
+    }
+
+    /// Machines that were removed from the cluster.
+    pub fn removed(&self) -> &BTreeSet<Uid> {
+        &self.removed
+    }
+
+    pub fn add_removed(&mut self, uid: Uid) {
+        self.removed.insert(uid);
     }
 
     /// The nodes of which something changed since the last call.

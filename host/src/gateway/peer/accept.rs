@@ -95,7 +95,14 @@ pub(in super::super) async fn serve(
     started: Instant,
     (mut parts, body): (Parts, Incoming),
 ) -> Result<Answer, Refusal> {
-    flight.client.shared.metrics.peers.served();
+    let shared = &flight.client.shared;
+    shared.metrics.peers.served();
+    // Also on a connection from before it was removed.
+    if let (Some(peers), Some(node)) = (&shared.peers, &flight.client.node)
+        && peers.is_removed(node)
+    {
+        return Err(Refusal::NodeRemoved);
+    }
     let hop = said(&mut parts.headers)?;
     // Its time began where it came in.
     let started = started.checked_sub(hop.elapsed.min(ELAPSED_MAX)).unwrap_or(started);

@@ -1,8 +1,9 @@
 //! The other nodes that this one knows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use arc_swap::ArcSwap;
 use skiff_api::id::{ServiceKey, Uid};
 use skiff_api::wire::Endpoint;
 
@@ -23,11 +24,27 @@ pub(crate) struct Peers {
     pub(super) budget: Budget,
     /// They live as long as the table, or a request, leads to them.
     known: Mutex<HashMap<Uid, Weak<Peer>>>,
+    /// Who was removed from the cluster.
+    removed: ArcSwap<HashSet<Uid>>,
 }
 
 impl Peers {
     pub(crate) fn new(ends: Ends, metrics: Arc<Metrics>) -> Self {
-        Self { ends, metrics, budget: Budget::default(), known: Mutex::default() }
+        Self { ends, metrics, budget: Budget::default(), known: Mutex::default(), removed: ArcSwap::default() }
+    }
+
+    /// These nodes, and no others, were removed from the cluster. Answers whether that is news.
+    pub(crate) fn shut_out(&self, removed: &[Uid]) -> bool {
+        let removed: HashSet<Uid> = removed.iter().cloned().collect();
+        let is_news = **self.removed.load() != removed;
+        if is_news {
+            self.removed.store(Arc::new(removed));
+        }
+        is_news
+    }
+
+    pub(super) fn is_removed(&self, node: &Uid) -> bool {
+        self.removed.load().contains(node)
     }
 
     /// Where a service is on other nodes. What was known of them before stays.
