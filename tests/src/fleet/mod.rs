@@ -234,6 +234,10 @@ impl Fleet {
     pub fn node_command(&self, name: &str, gateway: &str) -> Command {
         let mut command = self.command_on(name, &["node", "--gateway", gateway, "--data"]);
         command.arg(self.path(name));
+        if self.machines.is_none() {
+            // The usual port is there once for all of them.
+            command.args(["--peer", "127.0.0.1:0"]);
+        }
         command
     }
 

@@ -23,6 +23,9 @@ fn is_long() -> bool {
     std::env::var_os("SKIFF_LONG").is_some()
 }
 
+/// Requests through the gateways of those that are left.
+const PER_SECOND: u32 = 200;
+
 /// Of a machine's packets, each way.
 const LOST_PERCENT: u32 = 20;
 
@@ -59,6 +62,62 @@ fn a_partition_that_heals_leaves_nothing_twice_and_restarts_nothing() {
     assert_eq!(report.failed, [], "of {}", report.answered);
     assert_eq!(starts(&fleet), started + 1, "what did not change was not restarted");
     fleet.eventually_answers(&lost, "all.test", "/", 200);
+}
+
+/// Who is asked has no replica, or one, and the machine that is lost has one: so every request may be on its way there.
+#[test]
+fn requests_through_the_others_survive_a_machine_that_is_lost() {
+    let Some(mut fleet) = Fleet::on_machines("requests_through_the_others_survive") else { return };
+    join_all(&mut fleet, 3);
+    deploy(&fleet, "hello", "hello", "2");
+    fleet.until_past_grace();
+    for is_killed in [true, false] {
+        let has = nodes_of(&fleet.replicas(), "hello");
+        assert!(has.len() == 2 && has[0] != has[1], "{has:?}");
+        let lost = has[0].clone();
+        let others: Vec<&str> = ["n1", "n2", "n3"].into_iter().filter(|node| *node != lost).collect();
+        for node in &others {
+            fleet.eventually_answers(node, "hello.test", "/", 200);
+        }
+        let load = Load::start(&fleet, &others, ("hello.test", "/"), PER_SECOND);
+        let before = Instant::now();
+        within(Duration::from_secs(10), "requests are on their way", || (load.so_far().answered > 100).then_some(()));
+        match is_killed {
+            true => fleet.kill_node(&lost),
+            false => fleet.machines().cut(&lost, true),
+        }
+        fleet.until_replicas("two replicas are ready on the machines that are left", |replicas| {
+            let ready = |node: &&String| **node != lost && !node.ends_with('?');
+            nodes_of(replicas, "hello").iter().filter(ready).count() == 2
+        });
+        let report = load.stop();
+        let (how, rate) =
+            (if is_killed { "killed" } else { "cut off" }, report.answered as f64 / before.elapsed().as_secs_f64());
+        eprintln!(
+            "MEASURED: a machine {how}: {} requests through the others, {rate:.0} a second, {} failed, the slowest {:?}",
+            report.answered,
+            report.failed.len(),
+            report.slowest
+        );
+        assert_eq!(report.failed, [], "a machine was {how}, of {}", report.answered);
+        match is_killed {
+            true => fleet.start_node(&lost),
+            false => fleet.machines().cut(&lost, false),
+        }
+        fleet.until_liveness(&lost, "Alive");
+        fleet.until_replicas("two replicas on two machines", |replicas| {
+            let nodes = nodes_of(replicas, "hello");
+            nodes.len() == 2 && nodes.iter().all(|node| !node.ends_with('?'))
+        });
+        // What came to lie together moves apart, for the next round.
+        if nodes_of(&fleet.replicas(), "hello")[0] == nodes_of(&fleet.replicas(), "hello")[1] {
+            fleet.skiff(&["rebalance"]).ok();
+            fleet.until_replicas("replicas lie apart", |replicas| {
+                let nodes = nodes_of(replicas, "hello");
+                nodes.len() == 2 && nodes[0] != nodes[1] && nodes.iter().all(|node| !node.ends_with('?'))
+            });
+        }
+    }
 }
 
 #[test]
