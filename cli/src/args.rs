@@ -12,6 +12,8 @@ use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
 use skiff_registry::server::Pattern;
 
+use crate::project::Lang;
+
 /// Microservices as WebAssembly components, on one machine or a fleet.
 #[derive(Debug, Parser)]
 #[command(name = "skiff", version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -56,6 +58,14 @@ pub(crate) enum Verb {
     Server(ControlArgs),
     /// Run a node of a cluster whose control plane is on another machine, or take nodes out of the cluster
     Node(NodeVerb),
+    /// Make a folder with a new service in it
+    New(NewArgs),
+    /// Make the component of the service in a folder
+    Build(BuildArgs),
+    /// Run the service in a folder, and again whenever it changes; starts a cluster if there is none
+    Dev(DevArgs),
+    /// Build the service in a folder, push it, apply its manifest, and wait until it answers
+    Deploy(DeployArgs),
     /// Push a component or a core wasip1 module to the cluster's registry, or to another
     Push(PushArgs),
     /// Write an image's component to a file
@@ -310,6 +320,86 @@ pub(crate) struct TlsArgs {
 }
 
 #[derive(Debug, Parser)]
+pub(crate) struct NewArgs {
+    /// The service's name
+    pub name: Name,
+    /// In which language
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    pub lang: Lang,
+    /// The folder to make [default: the name]
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BuildArgs {
+    /// The service's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Copy the component to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct DeployArgs {
+    /// The service's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// A manifest, or a folder of them; may be repeated [default: skiff.yaml in the service's folder]
+    #[arg(short, long = "file", value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+    /// Which service of the manifest the folder's component is for, where several could be
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<Name>,
+    #[command(flatten)]
+    pub set_image: SetImageArgs,
+    /// How long to wait until it answers
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct DevArgs {
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Start a cluster for this, even where there is one
+    #[arg(long)]
+    pub local: bool,
+    /// Where its services answer
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub gateway: SocketAddr,
+}
+
+/// Other images than the manifests name.
+#[derive(Debug, Clone, Default, Parser)]
+pub(crate) struct SetImageArgs {
+    /// Run this image in that service instead of the one in its manifest; may be repeated
+    #[arg(long, value_name = "SERVICE=IMAGE")]
+    pub set_image: Vec<SetImage>,
+}
+
+/// `SERVICE=IMAGE`.
+#[derive(Debug, Clone)]
+pub(crate) struct SetImage {
+    pub service: Name,
+    pub image: ImageRef,
+}
+
+impl std::str::FromStr for SetImage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, image) = text.split_once('=').ok_or("write SERVICE=IMAGE, such as cart=cart:1.5")?;
+        let service = service.parse().map_err(|error| format!("{service:?}: {error}"))?;
+        let image = image.parse().map_err(|error| format!("{image:?}: {error}"))?;
+        Ok(Self { service, image })
+    }
+}
+
+#[derive(Debug, Parser)]
 pub(crate) struct PushArgs {
     /// NAME or NAME:TAG; a name of one part is put under the namespace
     pub image: ImageRef,
@@ -467,6 +557,8 @@ pub(crate) struct FileArgs {
     /// A manifest, a folder of them, or - for standard input; may be repeated
     #[arg(short, long = "file", value_name = "FILE|DIR|-", required = true)]
     pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub set_image: SetImageArgs,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }

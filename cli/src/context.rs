@@ -41,17 +41,27 @@ impl Context {
     }
 
     fn read() -> Result<Option<Self>, Failure> {
-        let path = Self::path()?;
-        let text = match fs::read(&path) {
+        Self::read_at(&Self::path()?)
+    }
+
+    fn read_at(path: &Path) -> Result<Option<Self>, Failure> {
+        let text = match fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::io("read the context", &path, error)),
+            Err(error) => return Err(Failure::io("read the context", path, error)),
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             let path = path.display();
             let text =
                 format!("failed to read the context {path}: {error} (hint: delete it, and start `skiff up` again)");
             Failure::message(Exit::Invalid, text)
+        })
+    }
+
+    /// The context that another process has written to a file of its own.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, Failure> {
+        Self::read_at(path)?.ok_or_else(|| {
+            Failure::message(Exit::NotFound, format!("failed to read the context {}: there is none", path.display()))
         })
     }
 

@@ -13,6 +13,7 @@ mod manifests;
 mod output;
 mod place;
 mod progress;
+mod project;
 mod verbs;
 
 use std::process::ExitCode;

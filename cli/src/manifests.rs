@@ -5,9 +5,9 @@ use std::path::Path;
 use std::{fs, io};
 
 use skiff_api::Name;
-use skiff_api::manifest::{self, Document, MANIFEST_BYTES_MAX};
+use skiff_api::manifest::{self, Document, MANIFEST_BYTES_MAX, Typed};
 
-use crate::args::FileArgs;
+use crate::args::{FileArgs, SetImage};
 use crate::exit::{Exit, Failure};
 
 /// Every object that the files name, in the order in which to apply them. An object that is there twice is an error.
@@ -26,6 +26,7 @@ pub(crate) fn load(args: &FileArgs) -> Result<Vec<Document>, Failure> {
         set_namespace(document, &args.namespace.namespace);
     }
     refuse_doubles(&documents)?;
+    args.set_image.set_image.iter().try_for_each(|wanted| set_image(&mut documents, wanted))?;
     documents.sort_by_key(|document| document.kind);
     Ok(documents)
 }
@@ -36,6 +37,29 @@ fn set_namespace(document: &mut Document, namespace: &Name) {
         document.namespace = Some(namespace.clone());
         if let Some(metadata) = document.sparse.get_mut("metadata").and_then(|metadata| metadata.as_object_mut()) {
             metadata.insert("namespace".to_owned(), serde_json::json!(namespace));
+        }
+    }
+}
+
+/// Another image than the manifest names, for a service that it does name.
+fn set_image(documents: &mut [Document], wanted: &SetImage) -> Result<(), Failure> {
+    let mut is_there = false;
+    for document in documents.iter_mut().filter(|document| document.name.as_str() == wanted.service.as_str()) {
+        let Typed::Service(service) = &mut document.typed else { continue };
+        service.spec.image.clone_from(&wanted.image);
+        if let Some(spec) = document.sparse.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
+            spec.insert("image".to_owned(), serde_json::json!(wanted.image));
+        }
+        is_there = true;
+    }
+    match is_there {
+        true => Ok(()),
+        false => {
+            let SetImage { service, image } = wanted;
+            let text = format!(
+                "failed to set the image of service {service} to {image}: no manifest has that service (hint: write its name as the manifest does)"
+            );
+            Err(Failure::message(Exit::NotFound, text))
         }
     }
 }

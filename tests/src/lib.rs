@@ -35,9 +35,9 @@ pub mod places;
 pub mod run;
 pub mod wait;
 
-pub use crate::cluster::{Builder, Cluster};
+pub use crate::cluster::{Builder, Cluster, finish};
 pub use crate::fleet::Fleet;
 pub use crate::http::{Request, Response};
-pub use crate::places::{guest, skiff_binary};
+pub use crate::places::{guest, guest_env, skiff_binary};
 pub use crate::run::Run;
-pub use crate::wait::eventually;
+pub use crate::wait::{eventually, within};

@@ -3,6 +3,7 @@
 //! Both are made before the tests run, by `cargo build -p skiff` and `cargo xtask guests`: a test that built them would
 //! wait for cargo's lock, which its own runner may hold.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,16 @@ pub fn guest(name: &str) -> PathBuf {
         Some(path) => path,
         None => panic!("there is no {file} in {folders:?} (hint: run `cargo xtask guests` first, or set SKIFF_GUESTS)"),
     }
+}
+
+/// The variables with which cargo compiles guests here, from `SKIFF_GUEST_ENV`: `cargo xtask test` sets it. None where the
+/// installed toolchain needs none.
+///
+/// # Panics
+/// When it is not a JSON object of texts.
+pub fn guest_env() -> BTreeMap<String, String> {
+    let text = env::var("SKIFF_GUEST_ENV").unwrap_or_else(|_| "{}".to_owned());
+    serde_json::from_str(&text).expect("SKIFF_GUEST_ENV is a JSON object of texts")
 }
 
 /// `TARGET/PROFILE`: cargo puts test programs into its `deps`.

@@ -38,7 +38,7 @@ pub(super) async fn one(client: &Client, document: &Document, run: Run) -> Resul
     })
 }
 
-fn line(document: &Document, applied: &Applied, run: Run) -> String {
+pub(super) fn line(document: &Document, applied: &Applied, run: Run) -> String {
     let action = match applied.action {
         ApplyAction::Created => "created",
         ApplyAction::Configured => "configured",

@@ -2,15 +2,19 @@
 
 mod apply;
 mod backup;
+mod build;
 pub(crate) mod compile;
 mod delete;
+mod deploy;
 mod describe;
+mod dev;
 mod diff;
 mod get;
 mod images;
 mod inspect;
 mod login;
 mod logs;
+mod new;
 mod node;
 mod nodes;
 mod pull;
@@ -42,6 +46,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         Verb::Completions { shell } => return small::completions(shell),
         Verb::Token(TokenVerb::Show) => return token::show(&server),
         Verb::CompileComponent(compile) => return Ok(compile::run(&compile)),
+        Verb::New(new) => return new::run(&new),
+        Verb::Build(build) => return build::run(&build),
         _ => {}
     }
     // A verb waits for one connection: one thread serves it.
@@ -61,6 +67,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Login(login) => return login::login(&server, login).await,
             Verb::Logout(logout) => return login::logout(&server, logout).await,
             Verb::Restore(restore) => return backup::restore(restore).await,
+            Verb::Dev(dev) => return dev::run(&server, dev).await,
             verb => verb,
         };
         let context = Context::find(&server)?;
@@ -69,6 +76,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Tag(tag) => tag::run(&context, tag).await,
             Verb::Rmi(rmi) => rmi::run(&context, rmi).await,
             Verb::Run(run) => run::run(&context, run).await,
+            Verb::Deploy(deploy) => deploy::run(&context, deploy).await,
             Verb::Apply(apply) => apply::run(&context, apply).await,
             Verb::Diff(diff) => diff::run(&context, diff).await,
             Verb::Get(get) => get::run(&context, get).await,
@@ -96,6 +104,9 @@ pub(crate) fn run(args: Args) -> Outcome {
             | Verb::CompileComponent(_)
             | Verb::Version
             | Verb::Restore(_)
+            | Verb::New(_)
+            | Verb::Build(_)
+            | Verb::Dev(_)
             | Verb::Inspect(_)
             | Verb::Push(_)
             | Verb::Pull(_)

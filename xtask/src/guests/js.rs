@@ -1,8 +1,8 @@
-//! One JavaScript guest to one WebAssembly file, by npm's componentize-js.
+//! One JavaScript or TypeScript guest to one WebAssembly file, by the JavaScript SDK.
 //!
-//! Everything happens in a folder of the target folder, so that the sources stay clean. The WIT files are those of the
-//! wasmtime-wasi-http crate: the engine inside the component speaks an earlier patch version of the same interfaces, so
-//! only the number is replaced. A guest is made again when one of its files is newer: a component takes ten seconds.
+//! Everything happens in a folder of the target folder, so that the sources stay clean; the SDK is put there as
+//! `vendor/skiff-sdk`, where `skiff new` and `skiff build` put it for users. A guest is made again when one of its files or
+//! the SDK is newer: a component takes ten seconds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,8 @@ use anyhow::{Context, Result, bail};
 use super::source::Source;
 use crate::{command, workspace};
 
-/// What the embedded engine exports. It accepts no other.
-const WASI_VERSION: &str = "0.2.10";
-
-/// The world of the component, beside the packages it includes.
-const WORLD: &str = "package skiff:guest;\n\nworld service {\n  include wasi:http/proxy@0.2.10;\n  \
-                     import wasi:cli/environment@0.2.10;\n}\n";
-
-/// What a guest is made of. What else is in its folder is for people.
-const INPUTS: [&str; 4] = ["package.json", "package-lock.json", "build.mjs", "index.js"];
+/// What a guest may be made of. What else is in its folder is for people.
+const INPUTS: [&str; 5] = ["package.json", "package-lock.json", "tsconfig.json", "index.js", "index.ts"];
 
 /// Which program is missing, and how to get it; none when JavaScript guests can be built here.
 pub(super) fn missing() -> Option<&'static str> {
@@ -38,67 +31,67 @@ pub(super) fn missing() -> Option<&'static str> {
 /// Builds `source` and returns its file, `guests/NAME.wasm` below `target`.
 pub(super) fn compile(source: &Source, target: &Path) -> Result<PathBuf> {
     let out = target.join("guests").join(format!("{}.wasm", source.name));
-    if is_newer_than_inputs(&out, &source.dir) {
+    let sdk = workspace::root().join("sdk/js");
+    if is_newer_than_inputs(&out, &source.dir, &sdk) {
         return Ok(out);
     }
     if let Some(missing) = missing() {
         bail!(missing);
     }
     let folder = target.join("guests-js").join(&source.name);
-    let wit = folder.join("wit/deps");
-    fs::create_dir_all(&wit).with_context(|| format!("failed to create {}", wit.display()))?;
-    for name in INPUTS {
+    copy_folder(&sdk, &folder.join("vendor/skiff-sdk"))?;
+    for name in INPUTS.into_iter().filter(|name| source.dir.join(name).exists()) {
         fs::copy(source.dir.join(name), folder.join(name)).with_context(|| format!("failed to copy {name}"))?;
     }
-    copy_wit(&wit)?;
-    fs::write(folder.join("wit/world.wit"), WORLD).context("failed to write the world")?;
     super::say(format_args!("making a component of {}", source.name));
     command::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder))?;
     let made = folder.join("made.wasm");
-    let mut node = Command::new("node");
-    node.args(["build.mjs", "index.js", "wit"]).arg(&made).current_dir(&folder);
-    command::run(&mut node)?;
+    let mut build = Command::new(folder.join("node_modules/.bin/skiff-js"));
+    build.arg("build").arg(&made).current_dir(&folder);
+    command::run(&mut build)?;
     fs::create_dir_all(target.join("guests")).context("failed to create the guests' folder")?;
     fs::rename(&made, &out).with_context(|| format!("failed to move {}", out.display()))?;
     Ok(out)
 }
 
-fn is_newer_than_inputs(out: &Path, source: &Path) -> bool {
+fn is_newer_than_inputs(out: &Path, source: &Path, sdk: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let Some(made) = modified(out) else { return false };
-    INPUTS.iter().all(|name| modified(&source.join(name)).is_some_and(|changed| changed < made))
+    let mut inputs: Vec<PathBuf> = INPUTS.iter().map(|name| source.join(name)).filter(|path| path.exists()).collect();
+    if files_below(sdk, &mut inputs).is_err() {
+        return false;
+    }
+    inputs.iter().all(|path| modified(path).is_some_and(|changed| changed < made))
 }
 
-/// The WASI packages of the crate that the node links, in the engine's version.
-fn copy_wit(into: &Path) -> Result<()> {
-    let deps = crate_folder("wasmtime-wasi-http")?.join("wit/deps");
-    let files = fs::read_dir(&deps).with_context(|| format!("failed to read {}", deps.display()))?;
-    for file in files {
-        let file = file.with_context(|| format!("failed to read {}", deps.display()))?;
-        let text = fs::read_to_string(file.path()).with_context(|| format!("failed to read {:?}", file.file_name()))?;
-        let version =
-            text.lines().find_map(|line| line.strip_prefix("package ")?.trim_end_matches(';').rsplit_once('@'));
-        let text = match version {
-            Some((_, version)) => text.replace(version, WASI_VERSION),
-            None => text,
-        };
-        fs::write(into.join(file.file_name()), text)
-            .with_context(|| format!("failed to write {:?}", file.file_name()))?;
+/// Every file, but for what npm may have put there.
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = || format!("failed to read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(failed)? {
+        let path = entry.with_context(failed)?.path();
+        match path.is_dir() {
+            true if path.ends_with("node_modules") => {}
+            true => files_below(&path, found)?,
+            false => found.push(path),
+        }
     }
     Ok(())
 }
 
-/// Where cargo has the sources of a dependency.
-fn crate_folder(name: &str) -> Result<PathBuf> {
-    let mut metadata = Command::new(workspace::cargo());
-    metadata.args(["metadata", "--format-version=1", "--locked"]).current_dir(workspace::root());
-    let metadata: serde_json::Value =
-        serde_json::from_str(&command::output(&mut metadata)?).context("failed to parse cargo's metadata")?;
-    let packages = metadata["packages"].as_array().context("failed to find packages in cargo's metadata")?;
-    let package = packages.iter().find(|package| package["name"] == name);
-    let manifest = package.and_then(|package| package["manifest_path"].as_str());
-    let manifest = manifest.with_context(|| format!("failed to find {name} in cargo's metadata"))?;
-    Ok(Path::new(manifest).parent().unwrap_or(Path::new("/")).to_path_buf())
+/// Replaces `into` with a copy of `from`.
+fn copy_folder(from: &Path, into: &Path) -> Result<()> {
+    if into.exists() {
+        fs::remove_dir_all(into).with_context(|| format!("failed to remove {}", into.display()))?;
+    }
+    let mut files = Vec::new();
+    files_below(from, &mut files)?;
+    for file in files {
+        let target = into.join(file.strip_prefix(from).unwrap_or(&file));
+        let folder = target.parent().unwrap_or(into);
+        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        fs::copy(&file, &target).with_context(|| format!("failed to copy {}", file.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,12 +99,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wit_files_are_those_of_one_version() {
-        let folder = std::env::temp_dir().join(format!("skiff-wit-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        copy_wit(&folder).unwrap();
-        let http = fs::read_to_string(folder.join("http.wit")).unwrap();
-        assert!(http.contains(&format!("package wasi:http@{WASI_VERSION};")), "{http}");
-        fs::remove_dir_all(folder).unwrap();
+    fn a_guest_is_made_again_when_its_source_or_the_sdk_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [source, sdk] = ["source", "sdk"].map(|name| folder.path().join(name));
+        fs::create_dir_all(sdk.join("build")).unwrap();
+        fs::create_dir_all(&source).unwrap();
+        let touch = |path: &Path, seconds: u64| {
+            fs::write(path, "").unwrap();
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        let (index, tool, out) = (source.join("index.ts"), sdk.join("build/main.mjs"), folder.path().join("out.wasm"));
+        touch(&index, 1);
+        touch(&tool, 1);
+        assert!(!is_newer_than_inputs(&out, &source, &sdk), "it was never made");
+        touch(&out, 2);
+        assert!(is_newer_than_inputs(&out, &source, &sdk));
+        touch(&tool, 3);
+        assert!(!is_newer_than_inputs(&out, &source, &sdk));
+        touch(&tool, 1);
+        touch(&index, 3);
+        assert!(!is_newer_than_inputs(&out, &source, &sdk));
+    }
+
+    #[test]
+    fn a_copied_folder_has_nothing_that_the_old_one_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, into] = ["from", "into"].map(|name| folder.path().join(name));
+        fs::create_dir_all(from.join("a/node_modules/x")).unwrap();
+        fs::write(from.join("a/one"), "1").unwrap();
+        fs::write(from.join("a/node_modules/x/two"), "2").unwrap();
+        fs::create_dir_all(&into).unwrap();
+        fs::write(into.join("old"), "").unwrap();
+        copy_folder(&from, &into).unwrap();
+        assert_eq!(fs::read_to_string(into.join("a/one")).unwrap(), "1");
+        assert!(!into.join("old").exists() && !into.join("a/node_modules").exists());
     }
 }

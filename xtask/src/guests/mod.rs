@@ -27,6 +27,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -76,6 +77,15 @@ pub(crate) fn build(names: &[&str], origin: Origin) -> Result<BTreeMap<String, P
         built.insert(source.name, file);
     }
     Ok(built)
+}
+
+/// The variables with which cargo compiles guests, for tests that call it as a user does: JSON, names and values.
+pub(crate) fn environment() -> Result<String> {
+    let toolchain = toolchain::find(Origin::Any, &workspace::target_dir()?.join("guests-toolchain"))?;
+    let mut cargo = Command::new("cargo");
+    toolchain.configure(&mut cargo);
+    let set = cargo.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+    serde_json::to_string(&set.collect::<BTreeMap<_, _>>()).context("failed to write the guests' variables")
 }
 
 /// The folders of all guests that are crates.

@@ -74,6 +74,7 @@ fn tests(depth: Depth) -> Result<Outcome> {
     // One invocation: features unify, so every dependency is built once.
     let mut test = cargo("test");
     test.args(["--workspace", "--all-features", "--no-fail-fast", "--locked"]);
+    test.env("SKIFF_GUEST_ENV", guests::environment()?);
     if depth == Depth::Long {
         // The crash tests look at the variable: the same tests, with more kills and longer silences.
         test.env("SKIFF_LONG", "1").args(["--", "--include-ignored"]);

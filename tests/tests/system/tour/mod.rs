@@ -4,12 +4,14 @@
 //! - [`first_steps`]: push, run, see, read logs, remove; the tools around it.
 //! - [`grants`]: what services may reach.
 //! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
+//! - [`projects`]: from `skiff new` to an answer, with the language's own tools.
 //! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
 
 mod examples;
 mod first_steps;
 mod grants;
 mod manifests;
+mod projects;
 mod updates;
 
 use skiff_tests::{Cluster, guest};

@@ -1,0 +1,115 @@
+//! `skiff dev`: a service that follows its source.
+//!
+//! ```text
+//!  files ──notify──> changes ──quiet for a moment──> deploy ──> says what came of it
+//!  logs of the service ──────────────────────────────────────> the terminal
+//! ```
+//! A build that fails, or a replica that does not start, leaves what ran before running: the update starts the new one
+//! first. Without a cluster one is started for as long as this runs, with its data in the folder's `.skiff`.
+
+mod cluster;
+mod files;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use skiff_api::client::{LogOptions, LogTarget};
+use skiff_api::wire::Stream;
+
+use self::cluster::Local;
+use self::files::Changes;
+use crate::Outcome;
+use crate::args::{DevArgs, ServerArgs};
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::project::Project;
+use crate::verbs::deploy::{self, Deployed};
+
+pub(super) async fn run(server: &ServerArgs, args: DevArgs) -> Outcome {
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(|error| Failure::new(Exit::Internal, error))?;
+    let project = Project::find(&args.deploy.folder)?;
+    // Before the first build: what changes during it is seen.
+    let mut changes = Changes::watch(&project)?;
+    let local = match args.local {
+        true => None,
+        false => cluster::reachable(server).await?,
+    };
+    let (context, local) = match local {
+        Some(context) => (context, None),
+        None => {
+            let (context, local) = Local::start(project.folder(), args.gateway).await?;
+            (context, Some(local))
+        }
+    };
+    tokio::select! {
+        failure = follow(&context, &project, &args, &mut changes) => {
+            // Its cluster is stopped with it.
+            drop(local);
+            Err(failure)
+        }
+        _ = interrupt.recv() => {
+            if let Some(local) = local {
+                local.stop().await;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Deploys at once, and after each change. Returns only when it cannot go on.
+async fn follow(context: &Context, project: &Project, args: &DevArgs, changes: &mut Changes) -> Failure {
+    let mut logs: Option<tokio::task::JoinHandle<()>> = None;
+    loop {
+        let started = Instant::now();
+        match deploy::deploy(context, project, &args.deploy).await {
+            Ok(deployed) => {
+                said(&deployed, started);
+                if logs.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    logs = Some(tokio::spawn(print_logs(context.clone(), deployed)));
+                }
+            }
+            Err(failure) => {
+                // The exit code is for a verb that ends.
+                let _ = failure.report();
+            }
+        }
+        eprintln!("waiting for a change of the source; Ctrl-C ends");
+        match changes.next().await {
+            Ok(file) => eprintln!("{} changed", file.display()),
+            Err(failure) => return failure,
+        }
+    }
+}
+
+fn said(deployed: &Deployed, started: Instant) {
+    let took = started.elapsed().as_secs_f32();
+    match deployed.is_changed {
+        true => println!("served after {took:.1}s: {}", deployed.routes.join(" ")),
+        false => println!("nothing changed, after {took:.1}s: {}", deployed.routes.join(" ")),
+    }
+}
+
+/// What the service writes from now on, until the connection ends.
+async fn print_logs(context: Context, deployed: Deployed) {
+    let options = LogOptions { follow: true, tail: Some(0), since: None };
+    let target = LogTarget::Service(deployed.service);
+    let lines = match context.client() {
+        Ok(client) => client.logs(&deployed.namespace, &target, &options).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    match lines {
+        Ok(lines) => {
+            let mut lines = Box::pin(lines);
+            while let Some(Ok(entry)) = lines.next().await {
+                match entry.stream {
+                    Stream::Stdout => println!("[{}] {}", entry.replica, entry.text),
+                    Stream::Stderr => eprintln!("[{}] {}", entry.replica, entry.text),
+                    Stream::System => eprintln!("[{}] skiff: {}", entry.replica, entry.text),
+                }
+            }
+        }
+        Err(failure) => eprintln!("the service's log is not shown: {failure}"),
+    }
+}

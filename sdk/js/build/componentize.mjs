@@ -1,0 +1,46 @@
+// One JavaScript file to a component.
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { componentize as make } from "@bytecodealliance/componentize-js";
+import { UserError } from "./error.mjs";
+
+/** What the embedded engine exports. It accepts no other. */
+const WASI_VERSION = "0.2.10";
+/** What jco has in it: the same interfaces, a patch version later. */
+const WIT_VERSION = "0.2.12";
+
+const WORLD = `package skiff:guest;
+
+world service {
+  include wasi:http/proxy@${WASI_VERSION};
+  import wasi:cli/environment@${WASI_VERSION};
+}
+`;
+
+/** The component's bytes. `scratch` is an empty folder. */
+export async function componentize(code, scratch) {
+  const witPath = join(scratch, "wit");
+  await writeWit(witPath);
+  const sourcePath = join(scratch, "service.js");
+  await writeFile(sourcePath, code);
+  try {
+    const { component } = await make({ sourcePath, witPath, worldName: "service" });
+    return component;
+  } catch (error) {
+    // The service's own code ran, and threw before there was a request.
+    throw new UserError(`failed to start the service: what it does before its first request failed\n${error.message}`);
+  }
+}
+
+async function writeWit(into) {
+  // jco exports its code only: its folder is the one above dist/ or src/.
+  const jco = fileURLToPath(new URL("..", import.meta.resolve("@bytecodealliance/jco")));
+  const packages = join(jco, "lib/wit/builtin", WIT_VERSION);
+  await mkdir(join(into, "deps"), { recursive: true });
+  await writeFile(join(into, "world.wit"), WORLD);
+  for (const name of await readdir(packages)) {
+    const text = await readFile(join(packages, name, "package.wit"), "utf8");
+    await writeFile(join(into, "deps", `${name}.wit`), text.replaceAll(`@${WIT_VERSION}`, `@${WASI_VERSION}`));
+  }
+}
