@@ -75,6 +75,19 @@ impl ImageRef {
         }
     }
 
+    /// The repository's whole name, with its registry, or with its namespace where it is the cluster's own: one name for
+    /// each, whatever the ways to write it.
+    pub fn full_repository(&self, namespace: &str) -> String {
+        let Some(registry) = &self.registry else { return self.repository_in(namespace) };
+        match registry.to_ascii_lowercase().as_str() {
+            "docker.io" | "index.docker.io" if !self.repository.contains('/') => {
+                format!("docker.io/library/{}", self.repository)
+            }
+            "index.docker.io" => format!("docker.io/{}", self.repository),
+            registry => format!("{registry}/{}", self.repository),
+        }
+    }
+
     /// The tag as written.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -172,6 +185,17 @@ fn shortened(text: &str) -> String {
 /// Whether a text is a repository name of the distribution specification, of any depth.
 pub fn is_repository(text: &str) -> bool {
     text.len() <= REPOSITORY_BYTES_MAX && !text.is_empty() && text.split('/').all(is_repository_segment)
+}
+
+/// Whether a text is the whole name of a repository, or of a registry or folder: `shop/cart`, `ghcr.io/acme`, `ghcr.io`,
+/// and the folder `shop`. A registry is in lower case.
+pub(crate) fn is_repository_pattern(text: &str) -> bool {
+    let (first, rest) = text.split_once('/').map_or((text, None), |(first, rest)| (first, Some(rest)));
+    let is_host = first.contains(['.', ':']) || first == "localhost";
+    match is_host {
+        true => is_registry(first) && first == first.to_ascii_lowercase() && rest.is_none_or(is_repository),
+        false => is_repository(text),
+    }
 }
 
 fn is_repository_segment(segment: &str) -> bool {

@@ -13,6 +13,7 @@ pub mod nearest;
 pub mod problem;
 pub mod quantity;
 pub mod resource;
+pub mod trust;
 pub mod validate;
 pub mod why;
 pub mod wire;
@@ -22,3 +23,4 @@ pub use id::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, 
 pub use image::ImageRef;
 pub use problem::{Code, Problem};
 pub use resource::Kind;
+pub use trust::{PublicKey, Trust};

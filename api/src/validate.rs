@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::grant::{Allow, Grants};
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{
-    InstanceLimits, Metadata, Namespace, NodeSpec, NodeStatus, Offline, Placement, RESERVED_NAMESPACES, Route, Service,
-    ServiceSpec,
+    ImagePolicy, InstanceLimits, Metadata, Namespace, NodeSpec, NodeStatus, Offline, Placement, RESERVED_NAMESPACES,
+    Route, Service, ServiceSpec,
 };
 
 /// Far above any service, far below what would hurt the store.
@@ -45,6 +45,9 @@ const PLACEMENT_MAX: usize = 32;
 const HEALTHY_MAX: Span = Span::from_secs(3600);
 /// Longer than any machine is away by plan; whoever means for ever says so.
 const REPLACE_AFTER_MAX: Span = Span::from_secs(30 * 24 * 3600);
+/// Each key is tried on each signature, by nodes too.
+const POLICY_KEYS_MAX: usize = 16;
+const POLICY_REPOSITORIES_MAX: usize = 64;
 const NODE_LABELS_MAX: usize = 100;
 
 /// Something that is wrong with an object.
@@ -81,6 +84,36 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
     let Grants { services, http, private } = &namespace.spec.allow;
     let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
     faults.extend(too_many_grants(lists));
+    faults
+}
+
+/// Everything that is wrong with an image policy.
+pub fn image_policy(policy: &ImagePolicy) -> Vec<Fault> {
+    let mut faults = metadata(&policy.metadata);
+    let spec = &policy.spec;
+    if spec.repositories.is_empty() {
+        let hint = "leave it out for all images, or write some, such as \"ghcr.io/acme/*\"";
+        faults.push(Fault::new("repositories", "it covers nothing", hint));
+    }
+    if spec.repositories.len() > POLICY_REPOSITORIES_MAX {
+        let message = format!(
+            "{} entries are more than the {POLICY_REPOSITORIES_MAX} that a policy may have",
+            spec.repositories.len()
+        );
+        faults.push(Fault::new("repositories", message, "use \"NAMESPACE/*\", or several policies"));
+    }
+    if spec.keys.is_empty() {
+        let hint = "write at least one public key; `skiff sign --generate-key FILE` makes a pair";
+        faults.push(Fault::new("keys", "there is no key, so nobody could have signed", hint));
+    }
+    if spec.keys.len() > POLICY_KEYS_MAX {
+        let message = format!("{} keys are more than the {POLICY_KEYS_MAX} that a policy may have", spec.keys.len());
+        faults.push(Fault::new("keys", message, "take away those that are not in use"));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, _) in spec.keys.iter().enumerate().filter(|(_, key)| !seen.insert(*key)) {
+        faults.push(Fault::new(format!("keys[{i}]"), "the key is there twice", "remove one of the two"));
+    }
     faults
 }
 

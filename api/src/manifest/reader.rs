@@ -11,7 +11,8 @@ use crate::manifest::decode::{decode, decode_flat};
 use crate::manifest::fault::{Fault, ManifestError};
 use crate::manifest::tree::{Content, Node};
 use crate::resource::{
-    API_VERSION, DEFAULT_NAMESPACE, Kind, Metadata, Namespace, NamespaceSpec, Object, Service, ServiceSpec, Spec,
+    API_VERSION, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Kind, Metadata, Namespace, NamespaceSpec, Object,
+    Service, ServiceSpec, Spec,
 };
 use crate::validate;
 
@@ -37,6 +38,7 @@ pub struct Document {
 pub enum Typed {
     Service(Box<Service>),
     Namespace(Box<Namespace>),
+    ImagePolicy(Box<ImagePolicy>),
 }
 
 /// Every object of a text. `file` is what messages call it.
@@ -113,15 +115,17 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
     let typed = match kind {
         Kind::Service => Typed::Service(Box::new(typed::<ServiceSpec>(&metadata, &spec)?)),
         Kind::Namespace => Typed::Namespace(Box::new(typed::<NamespaceSpec>(&metadata, &spec)?)),
+        Kind::ImagePolicy => Typed::ImagePolicy(Box::new(typed::<ImagePolicySpec>(&metadata, &spec)?)),
         _ => {
             let at = node.nearest("kind");
             let message = format!("a {kind} is written by Skiff itself");
-            return Err(at.fault(message, Some("write a Service or a Namespace".to_owned())));
+            return Err(at.fault(message, Some("write a Service, a Namespace or an ImagePolicy".to_owned())));
         }
     };
     let faults = match &typed {
         Typed::Service(service) => validate::service(service),
         Typed::Namespace(namespace) => validate::namespace(namespace),
+        Typed::ImagePolicy(policy) => validate::image_policy(policy),
     };
     if let Some(fault) = faults.into_iter().next() {
         return Err(place(node, prefix, is_envelope, fault));
@@ -347,6 +351,28 @@ mod tests {
         assert!(image.starts_with("a.yaml:3:8: image: image \"A\": "), "{image}");
         let twice = error("kind: Service\nname: a\nname: b\nimage: a\n");
         assert!(twice.contains("is there twice"), "{twice}");
+    }
+
+    #[test]
+    fn names_what_is_wrong_with_a_policy() {
+        const KEY: &str = "-----BEGIN PUBLIC KEY-----\n    MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n    -----END PUBLIC KEY-----";
+        let head = "kind: ImagePolicy\nname: signed\n";
+        let with_key = format!("{head}keys:\n- |\n    {KEY}\n");
+        let Typed::ImagePolicy(policy) = &read("a.yaml", &with_key).unwrap()[0].typed else { panic!("a policy") };
+        assert_eq!((policy.spec.keys.len(), policy.spec.repositories.len()), (1, 1));
+        assert_eq!(error(head), "a.yaml:1:1: the field \"keys\" is missing");
+        let empty = error(&format!("{head}keys: []\n"));
+        assert!(empty.starts_with("a.yaml:3:7: keys: there is no key"), "{empty}");
+        let none = error(&format!("{with_key}repositories: []\n"));
+        assert!(none.starts_with("a.yaml:8:15: repositories: it covers nothing"), "{none}");
+        let twice = error(&format!("{with_key}- |\n    {KEY}\n"));
+        assert!(twice.starts_with("a.yaml:9:5: keys[1]: the key is there twice"), "{twice}");
+        let private = error(&with_key.replace("PUBLIC", "PRIVATE"));
+        assert!(private.starts_with("a.yaml:5:5: keys[0]: it is a private key"), "{private}");
+        let tag = error(&format!("{with_key}repositories: [\"shop/cart:1\"]\n"));
+        assert!(tag.starts_with("a.yaml:8:16: repositories[0]: \"shop/cart:1\" names no repositories"), "{tag}");
+        let unknown = error(&format!("{with_key}repository: [a]\n"));
+        assert!(unknown.contains("did you mean repositories?"), "{unknown}");
     }
 
     #[test]

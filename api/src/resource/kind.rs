@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Kind {
     Namespace,
+    ImagePolicy,
     Service,
     Node,
     Revision,
@@ -28,15 +29,24 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in the order in which a set of them is applied: what others need comes first.
-    pub const ALL: [Self; 7] =
-        [Self::Namespace, Self::Node, Self::Service, Self::Revision, Self::Replica, Self::Event, Self::Token];
+    pub const ALL: [Self; 8] = [
+        Self::Namespace,
+        Self::ImagePolicy,
+        Self::Node,
+        Self::Service,
+        Self::Revision,
+        Self::Replica,
+        Self::Event,
+        Self::Token,
+    ];
 
     /// The kinds that people write; controllers write the others.
-    pub const WRITABLE: [Self; 2] = [Self::Namespace, Self::Service];
+    pub const WRITABLE: [Self; 3] = [Self::Namespace, Self::ImagePolicy, Self::Service];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
+            Self::ImagePolicy => "ImagePolicy",
             Self::Service => "Service",
             Self::Node => "Node",
             Self::Revision => "Revision",
@@ -50,6 +60,7 @@ impl Kind {
     pub fn plural(self) -> &'static str {
         match self {
             Self::Namespace => "namespaces",
+            Self::ImagePolicy => "imagepolicies",
             Self::Service => "services",
             Self::Node => "nodes",
             Self::Revision => "revisions",
@@ -59,9 +70,24 @@ impl Kind {
         }
     }
 
+    /// The name of several, as in the names of operations.
+    pub fn names(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespaces",
+            Self::ImagePolicy => "ImagePolicies",
+            Self::Service => "Services",
+            Self::Node => "Nodes",
+            Self::Revision => "Revisions",
+            Self::Replica => "Replicas",
+            Self::Event => "Events",
+            Self::Token => "Tokens",
+        }
+    }
+
     fn short(self) -> &'static str {
         match self {
             Self::Namespace => "ns",
+            Self::ImagePolicy => "pol",
             Self::Service => "svc",
             Self::Node => "no",
             Self::Revision => "rev",
@@ -73,7 +99,16 @@ impl Kind {
 
     /// The name in messages and in `-o name`: `service/cart`.
     pub fn singular(self) -> &'static str {
-        &self.plural()[..self.plural().len() - 1]
+        match self {
+            Self::Namespace => "namespace",
+            Self::ImagePolicy => "imagepolicy",
+            Self::Service => "service",
+            Self::Node => "node",
+            Self::Revision => "revision",
+            Self::Replica => "replica",
+            Self::Event => "event",
+            Self::Token => "token",
+        }
     }
 
     pub fn is_namespaced(self) -> bool {
@@ -114,6 +149,13 @@ mod tests {
     fn every_form_is_read() {
         for text in ["Service", "service", "services", "svc", "SERVICES"] {
             assert_eq!(text.parse(), Ok(Kind::Service));
+        }
+        for text in ["ImagePolicy", "imagepolicy", "imagepolicies", "pol"] {
+            assert_eq!(text.parse(), Ok(Kind::ImagePolicy));
+        }
+        for kind in Kind::ALL {
+            assert_eq!(kind.names().to_lowercase(), kind.plural());
+            assert_eq!(kind.name().to_lowercase(), kind.singular());
         }
         assert_eq!("servcie".parse::<Kind>().unwrap_err().hint, Some(Kind::Service));
     }

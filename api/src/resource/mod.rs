@@ -11,6 +11,7 @@ mod namespace;
 mod node;
 mod object;
 mod placement;
+mod policy;
 mod replica;
 mod revision;
 mod selector;
@@ -30,6 +31,7 @@ pub use node::{
 };
 pub use object::{API_VERSION, Object, Spec};
 pub use placement::{InvalidToleration, Placement, Replicas, Toleration, ZONE};
+pub use policy::{ImagePolicy, ImagePolicySpec, ImagePolicyStatus};
 pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};

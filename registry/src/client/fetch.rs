@@ -266,7 +266,10 @@ impl Inner {
 
 /// Where the next page is: `<…>; rel="next"`.
 fn next(answer: &Response) -> Option<String> {
-    let link = answer.headers().get(LINK)?.to_str().ok()?;
+    next_in(answer.headers().get(LINK)?.to_str().ok()?)
+}
+
+pub(super) fn next_in(link: &str) -> Option<String> {
     let (address, _) = link.split_once('>')?;
     link.contains("next").then(|| address.trim_start().trim_start_matches('<').to_owned())
 }

@@ -7,7 +7,7 @@
 //! - [`remote`]: a registry, how it is reached and how often it is asked; [`options`] says which. [`challenge`], [`auth`] and
 //!   [`credentials`]: who asks. [`reach`]: where it may lead. [`failure`]: what its errors mean.
 //! - [`fetch`]: manifests and lists; [`blob`]: a blob into a file; [`push`], [`pull`]: the two directions; [`link`]:
-//!   one image under two names; [`summary`]: one in a list.
+//!   one image under two names; [`summary`]: one in a list; [`signatures`]: who signed it.
 
 mod artifact;
 mod auth;
@@ -27,6 +27,7 @@ mod reach;
 mod remote;
 mod search;
 mod select;
+mod signatures;
 mod summary;
 mod unpack;
 

@@ -54,6 +54,14 @@ impl Client {
         }
         self.put_manifest(repository, tag, media::OCI_MANIFEST, artifact.manifest()).await
     }
+
+    /// Pushes a small blob unless the registry has it.
+    pub async fn put_blob(&self, repository: &str, digest: &Digest, bytes: &Bytes) -> Result<(), Error> {
+        let image = format!("{repository}@{digest}");
+        let scope = push_scope(repository);
+        let upload = Upload { image: &image, repository, scope, digest, bytes, at: None };
+        self.0.push_blob(upload, &mut |_| {}).await
+    }
 }
 
 impl Inner {

@@ -77,6 +77,7 @@ impl Summary {
         let bytes = blobs.fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
         let kind = match select(manifest, media_type) {
             _ if manifest.manifests.is_some() => ImageKind::Index,
+            _ if crate::sign::simple::layers(manifest).next().is_some() => ImageKind::Other("signature".to_owned()),
             Ok(_) if config_type == media::WASM_CONFIG && config.component.is_some() => ImageKind::Component,
             Ok(_) if config_type == media::WASM_CONFIG && config.os == "wasip1" => ImageKind::Module,
             Ok(Selection::Layers { config: Some(_), .. }) if !config.os.is_empty() => {
@@ -107,14 +108,14 @@ impl Client {
         let manifest = Manifest::parse(&pulled.bytes).map_err(|source| Error::Manifest { image: image(), source })?;
         let config = match manifest.config.as_ref().filter(|config| config.size > 0 && config.size <= CONFIG_BYTES_MAX)
         {
-            Some(config) => self.config(&image(), repository, config).await?,
+            Some(config) => self.small_blob(&image(), repository, config).await?,
             None => Bytes::new(),
         };
         Ok(Summary::of(&manifest, &pulled.media_type, &config))
     }
 
     /// A small blob, checked, in memory.
-    async fn config(&self, image: &str, repository: &str, config: &Descriptor) -> Result<Bytes, Error> {
+    pub async fn small_blob(&self, image: &str, repository: &str, config: &Descriptor) -> Result<Bytes, Error> {
         let inner = &*self.0;
         let read = || async {
             let answer = inner.send(Call {
