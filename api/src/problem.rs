@@ -27,6 +27,8 @@ pub enum Code {
     Forbidden,
     /// The service allows itself more than its namespace grants (403).
     NotGranted,
+    /// The image is not signed as a policy of its namespace wants it (403).
+    NotSigned,
     /// There is no such object or path (404).
     NotFound,
     /// The image's tag or digest is not in the registry (404).
@@ -55,7 +57,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables in documents and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::TokenUnknown,
@@ -65,6 +67,7 @@ impl Code {
         Self::NodeRevoked,
         Self::Forbidden,
         Self::NotGranted,
+        Self::NotSigned,
         Self::NotFound,
         Self::ImageNotFound,
         Self::MethodNotAllowed,
@@ -88,7 +91,7 @@ impl Code {
             | Self::TokenUsedUp
             | Self::TokenRevoked
             | Self::NodeRevoked => 401,
-            Self::Forbidden | Self::NotGranted => 403,
+            Self::Forbidden | Self::NotGranted | Self::NotSigned => 403,
             Self::NotFound | Self::ImageNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::AlreadyExists | Self::Conflict | Self::RouteTaken | Self::NamespaceNotEmpty => 409,
@@ -111,6 +114,7 @@ impl Code {
             Self::NodeRevoked => "node revoked",
             Self::Forbidden => "forbidden",
             Self::NotGranted => "not granted",
+            Self::NotSigned => "not signed",
             Self::NotFound => "not found",
             Self::ImageNotFound => "image not found",
             Self::MethodNotAllowed => "method not allowed",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Name, ReplicaKey, RevisionName, ServiceKey, Uid};
 use crate::resource::{Callers, Route, Template};
+use crate::trust::Trust;
 use crate::wire::{Base, Fence};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,10 @@ pub struct Assignment {
     pub revision: RevisionName,
     /// Shared by the replicas of a revision.
     pub template: Arc<Template>,
+    /// Who must have signed its image, where its namespace has policies. It may change under a replica: it holds for its
+    /// next start. Shared by the replicas of a revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Arc<Trust>>,
 }
 
 impl Assignment {

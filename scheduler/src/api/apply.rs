@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skiff_api::Kind;
 use skiff_api::manifest::Document;
-use skiff_api::resource::{NamespaceSpec, Object, ServiceSpec};
+use skiff_api::resource::{ImagePolicySpec, NamespaceSpec, Object, ServiceSpec};
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
@@ -58,6 +58,7 @@ pub(super) async fn apply(state: ApiState, uri: Uri, body: Body) -> Result<Respo
     let applied = match document.kind {
         Kind::Service => apply_typed::<ServiceSpec>(&state, &objects, document).await?,
         Kind::Namespace => apply_typed::<NamespaceSpec>(&state, &objects, document).await?,
+        Kind::ImagePolicy => apply_typed::<ImagePolicySpec>(&state, &objects, document).await?,
         kind => return Err(read_only(kind).into()),
     };
     Ok(Json(applied).into_response())
@@ -90,13 +91,13 @@ async fn attempt_to_apply<S: Writable>(
     let Some(live) = objects.get::<S>(key.namespace.as_ref(), &key.name).await? else {
         objects.require_namespace(key.namespace.as_ref()).await?;
         let mut object = object.clone();
-        S::prepare(&*state.images, &mut object, None).await?;
+        S::prepare(state, &mut object, None).await?;
         let change = S::admit(objects, &object, None, change).await?;
         return outcome(Action::Created, objects.create_with(object, change).await, None);
     };
     let last = last_applied(objects, &key).await?;
     let mut wanted = merged(&live, &last, sparse)?;
-    let moved = S::prepare(&*state.images, &mut wanted, Some(&live)).await?;
+    let moved = S::prepare(state, &mut wanted, Some(&live)).await?;
     if !is_same(&live, &wanted) {
         let change = S::admit(objects, &wanted, Some(&live), change).await?;
         return outcome(Action::Configured, objects.write_spec(&live, &wanted, change).await, moved);

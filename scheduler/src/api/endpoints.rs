@@ -72,7 +72,7 @@ fn endpoint(path: &str, method: Method, handler: MethodRouter<ApiState>, operati
 
 fn list_endpoint(At { path, kind, scope }: &At) -> Endpoint {
     let kind = *kind;
-    let id = format!("list{scope}{kind}s");
+    let id = format!("list{scope}{}", kind.names());
     let (handler, operation) = match kind {
         Kind::Event => {
             let handler = |State(s): Shared, target: Target, uri: Uri| list::events(s, target, uri);

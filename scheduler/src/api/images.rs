@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use skiff_api::resource::{Service, ServiceSpec};
 use skiff_api::{Code, Digest, ImageRef, Problem, capability};
+use skiff_registry::sign::Attached;
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
@@ -31,6 +32,17 @@ pub trait Images: Send + Sync + 'static {
     /// Copies an image of another registry to `repository` and returns the digest of what is there then. What is there
     /// already is not pulled again. A problem says what is wrong with the other registry, or the image.
     async fn copy(&self, image: &ImageRef, repository: &str) -> std::result::Result<Digest, Problem>;
+
+    /// The signatures that `repository` has of an image, not checked in any way.
+    async fn signatures(&self, repository: &str, digest: &Digest) -> std::result::Result<Attached, Problem>;
+
+    /// Copies the signatures that another registry has of an image to `repository`, beside those that it has.
+    async fn copy_signatures(
+        &self,
+        image: &ImageRef,
+        repository: &str,
+        digest: &Digest,
+    ) -> std::result::Result<(), Problem>;
 
     /// Whether `HOST[:PORT]` is an address of the cluster's own registry.
     fn is_own(&self, registry: &str) -> bool;

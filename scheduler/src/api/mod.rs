@@ -21,6 +21,7 @@ mod logs;
 mod merge;
 mod nodes;
 mod openapi;
+mod policies;
 mod remove;
 mod router;
 mod scale;

@@ -179,6 +179,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<ReplicaLine>(&mut schemas);
     add::<Version>(&mut schemas);
     add_kind::<r::NamespaceSpec>(&mut schemas);
+    add_kind::<r::ImagePolicySpec>(&mut schemas);
     add_kind::<r::NodeSpec>(&mut schemas);
     add_kind::<r::ServiceSpec>(&mut schemas);
     add_kind::<r::RevisionSpec>(&mut schemas);

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use skiff_api::resource::{DEFAULT_NAMESPACE, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, ServiceSpec};
+use skiff_api::resource::{
+    DEFAULT_NAMESPACE, ImagePolicySpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, ServiceSpec,
+};
 use skiff_api::{Code, Kind, Problem};
 
 use super::ApiState;
@@ -17,6 +19,7 @@ pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Resul
         Kind::Service => remove_typed::<ServiceSpec>(&state, &target).await,
         // Its service's controller starts another one in its place.
         Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
+        Kind::ImagePolicy => remove_typed::<ImagePolicySpec>(&state, &target).await,
         Kind::Namespace => remove_namespace(&state, &target).await,
         Kind::Node => remove_node(&state, &target).await,
         Kind::Revision | Kind::Event | Kind::Token => Err(read_only(kind).into()),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::failure::{Result, invalid};
 use super::target::Target;
 use super::write::{ATTEMPTS, Writable, fault_problem};
-use super::{ApiState, body};
+use super::{ApiState, body, policies};
 use crate::objects::Change;
 
 /// The number of replicas that a service is to have.
@@ -38,6 +38,9 @@ pub(super) async fn put(state: ApiState, target: Target, body: Body) -> Result<R
         }
         if wanted.spec == live.spec {
             return Ok(Json(Scale { replicas }).into_response());
+        }
+        if live.spec.replicas.count().is_none_or(|now| now < replicas) {
+            policies::check(&state, &live).await?;
         }
         match state.objects.write_spec(&live, &wanted, Change::new()).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,

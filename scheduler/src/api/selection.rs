@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use skiff_api::resource::{
-    API_VERSION, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, Selector, ServiceSpec, TokenSpec,
+    API_VERSION, ImagePolicySpec, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, Selector, ServiceSpec, TokenSpec,
 };
 use skiff_api::{Kind, Name};
 
@@ -39,6 +39,7 @@ impl Selection {
     pub(super) fn read(&self, entry: &Entry) -> Result<Found> {
         match self.kind {
             Kind::Namespace => self.typed::<NamespaceSpec>(entry),
+            Kind::ImagePolicy => self.typed::<ImagePolicySpec>(entry),
             Kind::Service => self.typed::<ServiceSpec>(entry),
             Kind::Node => self.typed::<NodeSpec>(entry),
             Kind::Revision => self.typed::<RevisionSpec>(entry),

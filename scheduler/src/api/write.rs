@@ -10,14 +10,16 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_api::manifest::{Document, Typed};
-use skiff_api::resource::{DEFAULT_NAMESPACE, Namespace, NamespaceSpec, Object, Service, ServiceSpec};
+use skiff_api::resource::{
+    DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace, NamespaceSpec, Object, Service, ServiceSpec,
+};
 use skiff_api::validate::{self, Fault};
 use skiff_api::{Code, Kind, Name, Problem};
 
 use super::failure::{Result, invalid};
-use super::images::{self, Images, Moved};
+use super::images::{self, Moved};
 use super::target::Target;
-use super::{ApiState, body, grants};
+use super::{ApiState, body, grants, policies};
 use crate::objects::{Change, Error, Indexed, ObjectKey, Objects};
 
 /// How often a write that lost a race against another is tried again. Controllers write a status a few times in a
@@ -31,9 +33,9 @@ pub(super) trait Writable: Indexed {
     /// What the types alone cannot say.
     fn faults(object: &Object<Self>) -> Vec<Fault>;
 
-    /// Completes an object from what the cluster has, before it is written over `live`.
+    /// Completes an object from what the cluster has, before it is written over `live`, and checks what it then is.
     fn prepare(
-        images: &dyn Images,
+        state: &ApiState,
         object: &mut Object<Self>,
         live: Option<&Object<Self>>,
     ) -> impl Future<Output = Result<Option<Moved>>> + Send;
@@ -51,7 +53,7 @@ impl Writable for ServiceSpec {
     fn of(typed: Typed) -> Option<Service> {
         match typed {
             Typed::Service(service) => Some(*service),
-            Typed::Namespace(_) => None,
+            _ => None,
         }
     }
 
@@ -59,8 +61,11 @@ impl Writable for ServiceSpec {
         validate::service(service)
     }
 
-    async fn prepare(images: &dyn Images, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {
-        images::pin(images, service, live.map(|live| &live.spec)).await
+    async fn prepare(state: &ApiState, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {
+        let moved = images::pin(&*state.images, service, live.map(|live| &live.spec)).await?;
+        // Also where nothing is new: whoever applies learns that it would not start again.
+        policies::check(state, service).await?;
+        Ok(moved)
     }
 
     async fn admit(objects: &Objects, service: &Service, _: Option<&Service>, change: Change) -> Result<Change> {
@@ -72,7 +77,7 @@ impl Writable for NamespaceSpec {
     fn of(typed: Typed) -> Option<Namespace> {
         match typed {
             Typed::Namespace(namespace) => Some(*namespace),
-            Typed::Service(_) => None,
+            _ => None,
         }
     }
 
@@ -80,7 +85,7 @@ impl Writable for NamespaceSpec {
         validate::namespace(namespace)
     }
 
-    async fn prepare(_: &dyn Images, _: &mut Namespace, _: Option<&Namespace>) -> Result<Option<Moved>> {
+    async fn prepare(_: &ApiState, _: &mut Namespace, _: Option<&Namespace>) -> Result<Option<Moved>> {
         Ok(None)
     }
 
@@ -94,12 +99,35 @@ impl Writable for NamespaceSpec {
     }
 }
 
+impl Writable for ImagePolicySpec {
+    fn of(typed: Typed) -> Option<ImagePolicy> {
+        match typed {
+            Typed::ImagePolicy(policy) => Some(*policy),
+            _ => None,
+        }
+    }
+
+    fn faults(policy: &ImagePolicy) -> Vec<Fault> {
+        validate::image_policy(policy)
+    }
+
+    async fn prepare(_: &ApiState, _: &mut ImagePolicy, _: Option<&ImagePolicy>) -> Result<Option<Moved>> {
+        Ok(None)
+    }
+
+    /// What runs goes on running: nodes ask for signatures before they start something.
+    async fn admit(_: &Objects, _: &ImagePolicy, _: Option<&ImagePolicy>, change: Change) -> Result<Change> {
+        Ok(change)
+    }
+}
+
 /// `POST` on a collection.
 pub(super) async fn create(state: ApiState, kind: Kind, target: Target, body: Body) -> Result<Response> {
     let document = body::document(body).await?;
     match kind {
         Kind::Service => create_typed::<ServiceSpec>(&state, &target, document).await,
         Kind::Namespace => create_typed::<NamespaceSpec>(&state, &target, document).await,
+        Kind::ImagePolicy => create_typed::<ImagePolicySpec>(&state, &target, document).await,
         _ => Err(read_only(kind).into()),
     }
 }
@@ -107,7 +135,7 @@ pub(super) async fn create(state: ApiState, kind: Kind, target: Target, body: Bo
 async fn create_typed<S: Writable>(state: &ApiState, target: &Target, document: Document) -> Result<Response> {
     let mut object: Object<S> = placed(target, document)?.object;
     state.objects.require_namespace(object.metadata.namespace.as_ref()).await?;
-    S::prepare(&*state.images, &mut object, None).await?;
+    S::prepare(state, &mut object, None).await?;
     let change = S::admit(&state.objects, &object, None, Change::new()).await?;
     let object = state.objects.create_with(object, change).await?;
     Ok((StatusCode::CREATED, Json(object)).into_response())
@@ -119,6 +147,7 @@ pub(super) async fn replace(state: ApiState, kind: Kind, target: Target, body: B
     match kind {
         Kind::Service => replace_typed::<ServiceSpec>(&state, &target, document).await,
         Kind::Namespace => replace_typed::<NamespaceSpec>(&state, &target, document).await,
+        Kind::ImagePolicy => replace_typed::<ImagePolicySpec>(&state, &target, document).await,
         _ => Err(read_only(kind).into()),
     }
 }
@@ -133,7 +162,7 @@ async fn replace_typed<S: Writable>(state: &ApiState, target: &Target, document:
             return Err(Error::Conflict { object, seen: seen.clone(), now }.into());
         }
         let mut wanted = wanted.clone();
-        S::prepare(&*state.images, &mut wanted, Some(&live)).await?;
+        S::prepare(state, &mut wanted, Some(&live)).await?;
         if is_same(&live, &wanted) {
             return Ok(Json(live).into_response());
         }

@@ -5,7 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skiff_api::resource::{Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Service, Spec};
+use skiff_api::resource::{
+    ImagePolicy, ImagePolicySpec, Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Service, Spec,
+};
+use skiff_api::trust::RepositoryPattern;
 use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 
 use crate::objects::{ObjectKey, decode, key};
@@ -116,6 +119,13 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
                 touched.services.extend(placed());
                 touched.services.extend(state.everywhere().iter().cloned());
             }
+        }
+        (Kind::ImagePolicy, Some(namespace)) => {
+            let policy: Option<Arc<ImagePolicy>> = read(after);
+            // One that cannot be read asks for what nobody can have: it must not stop counting.
+            let closed = || ImagePolicySpec { repositories: vec![RepositoryPattern::All], keys: Vec::new() };
+            let spec = after.map(|_| policy.map_or_else(closed, |policy| policy.spec.clone()));
+            touched.replicas.extend(state.set_policy(namespace, &key.name, spec));
         }
         (Kind::Namespace, None) => {
             let Ok(name) = key.name.parse::<Name>() else { return };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use skiff_api::ServiceKey;
 use skiff_api::resource::{
-    NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, ServiceSpec, Spec, TokenSpec,
+    ImagePolicySpec, NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, ServiceSpec, Spec, TokenSpec,
 };
 
 /// A kind that is kept in the store. (Events are not: they have a log of their own.)
@@ -16,6 +16,7 @@ pub trait Indexed: Spec {
 }
 
 impl Indexed for NamespaceSpec {}
+impl Indexed for ImagePolicySpec {}
 impl Indexed for NodeSpec {}
 impl Indexed for RevisionSpec {}
 impl Indexed for ReplicaSpec {}

@@ -1,13 +1,14 @@
 //! What each node should run and answer for, and what of that a link has not been told yet.
 //!
 //! A [`Told`] is one link's memory: what was sent on it. Changes name the replicas and services they touch, and only
-//! those are compared, so that a change costs the same with ten services as with ten thousand. An assignment never
-//! changes once it was made (its revision is immutable and its uid its own), so uids are enough to compare.
+//! those are compared, so that a change costs the same with ten services as with ten thousand. Of an assignment nothing
+//! changes once it was made (its revision is immutable and its uid its own) but who must have signed its image.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skiff_api::wire::{Assignment, ServiceRoutes};
-use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
+use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
 
 use super::State;
 use super::endpoints::{Directory, Listener};
@@ -27,13 +28,14 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         service: owner.name.clone(),
         revision: replica.spec.revision.clone(),
         template: revision.template.clone(),
+        trust: revision.trust.clone(),
     })
 }
 
 /// What one link was told.
 #[derive(Debug, Default)]
 pub struct Told {
-    assigned: BTreeMap<ReplicaKey, Uid>,
+    assigned: BTreeMap<ReplicaKey, (Uid, Option<Arc<Trust>>)>,
     /// By the print of what was said.
     routed: BTreeMap<ServiceKey, u64>,
 }
@@ -77,8 +79,8 @@ impl Told {
         for key in touched {
             match assignment(state, node, &key) {
                 Some(assignment) => {
-                    let before = self.assigned.insert(key, assignment.uid.clone());
-                    if before.as_ref() != Some(&assignment.uid) {
+                    let now = (assignment.uid.clone(), assignment.trust.clone());
+                    if self.assigned.insert(key, now.clone()) != Some(now) {
                         delta.upsert.push(assignment);
                     }
                 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use skiff_api::quantity::Timeout;
 use skiff_api::resource::{
-    Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision, Service, Strategy,
-    Template,
+    ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision, Service,
+    Strategy, Template,
 };
-use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
+use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Trust, Uid};
 
 /// All that is known, as of one revision of the store.
 #[derive(Debug, Default)]
@@ -39,9 +39,20 @@ pub struct NamespaceState {
     pub object: Option<Arc<Namespace>>,
     pub placed: u32,
     pub reserved: Resources,
+    policies: BTreeMap<String, ImagePolicySpec>,
 }
 
 impl NamespaceState {
+    fn is_empty(&self) -> bool {
+        self.object.is_none() && self.placed == 0 && self.policies.is_empty()
+    }
+
+    /// Who must have signed what a template runs.
+    fn trust(&self, name: &Name, template: &Template) -> Option<Arc<Trust>> {
+        let policies = self.policies.iter().map(|(name, policy)| (name.as_str(), policy));
+        Trust::of(policies, &template.image, name.as_str()).map(Arc::new)
+    }
+
     pub fn strategy(&self) -> Strategy {
         self.object.as_ref().map_or_else(Strategy::default, |namespace| namespace.spec.placement)
     }
@@ -64,6 +75,8 @@ pub struct Workload {
 pub struct RevisionState {
     pub object: Arc<Revision>,
     pub template: Arc<Template>,
+    /// Who must have signed its image.
+    pub trust: Option<Arc<Trust>>,
 }
 
 /// A node and what is placed on it. The node is absent while only replicas speak of it.
@@ -183,9 +196,30 @@ impl State {
     pub fn set_namespace(&mut self, name: &Name, namespace: Option<Arc<Namespace>>) {
         let state = self.namespaces.entry(name.clone()).or_default();
         state.object = namespace;
-        if state.object.is_none() && state.placed == 0 {
+        if state.is_empty() {
             self.namespaces.remove(name);
         }
+    }
+
+    /// Sets a policy, which changes what the replicas of the namespace need to start. Answers their keys.
+    pub fn set_policy(&mut self, name: &Name, policy: &str, spec: Option<ImagePolicySpec>) -> Vec<ReplicaKey> {
+        let state = self.namespaces.entry(name.clone()).or_default();
+        match spec {
+            Some(spec) => drop(state.policies.insert(policy.to_owned(), spec)),
+            None => drop(state.policies.remove(policy)),
+        }
+        let mut replicas = Vec::new();
+        for (key, workload) in self.workloads.iter_mut().filter(|(key, _)| key.namespace == *name) {
+            for revision in workload.revisions.values_mut() {
+                revision.trust = state.trust(name, &revision.template);
+            }
+            let key = |replica: &ReplicaName| ReplicaKey { namespace: key.namespace.clone(), name: replica.clone() };
+            replicas.extend(workload.replicas.keys().map(key));
+        }
+        if state.is_empty() {
+            self.namespaces.remove(name);
+        }
+        replicas
     }
 
     pub fn set_node(&mut self, name: &NodeName, node: Option<Arc<Node>>) {
@@ -202,10 +236,12 @@ impl State {
             workload.replicas.values().filter(|replica| replica.spec.revision == name).cloned().collect()
         });
         placed.iter().for_each(|replica| self.release(key, replica));
+        let namespace = self.namespaces.get(&key.namespace);
+        let trust = revision.as_ref().and_then(|revision| namespace?.trust(&key.namespace, &revision.spec.template));
         self.change(key, |workload| match revision {
             Some(object) => {
                 let template = Arc::new(object.spec.template.clone());
-                workload.revisions.insert(name, RevisionState { object, template });
+                workload.revisions.insert(name, RevisionState { object, template, trust });
             }
             None => {
                 workload.revisions.remove(&name);
@@ -270,7 +306,7 @@ impl State {
         if let Some(namespace) = self.namespaces.get_mut(&key.namespace) {
             namespace.placed = namespace.placed.saturating_sub(1);
             namespace.reserved = namespace.reserved.minus(reserved);
-            if namespace.placed == 0 && namespace.object.is_none() {
+            if namespace.is_empty() {
                 self.namespaces.remove(&key.namespace);
             }
         }
@@ -364,6 +400,30 @@ mod tests {
         assert_eq!(world.state.node(&node).unwrap().reserved, memory(5));
         world.no_revision("late", 1);
         assert_eq!(world.state.node(&node).unwrap().reserved, Resources::ZERO);
+    }
+
+    #[test]
+    fn policies_change_what_revisions_need_in_any_order() {
+        const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
+        let policy = |repositories: &str| ImagePolicySpec {
+            repositories: vec![repositories.parse().unwrap()],
+            keys: vec![KEY.parse().unwrap()],
+        };
+        let mut world = World::new();
+        let default = crate::plan::testing::key("x").namespace;
+        let trust = |world: &World| {
+            let workload = world.state.workload(&crate::plan::testing::key("cart")).unwrap();
+            workload.newest().unwrap().trust.as_ref().map(|trust| trust.policies.len())
+        };
+        world.state.set_policy(&default, "all", Some(policy("*")));
+        world.service("cart", 1, memory(1));
+        world.revision("cart", 1, memory(1));
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Ready);
+        assert_eq!(trust(&world), Some(1));
+        let touched = world.state.set_policy(&default, "all", Some(policy("other/*")));
+        assert_eq!((trust(&world), touched.len()), (Some(0), 1), "no policy covers it, so it may not run");
+        world.state.set_policy(&default, "all", None);
+        assert_eq!(trust(&world), None);
     }
 
     #[test]

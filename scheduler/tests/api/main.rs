@@ -12,6 +12,8 @@ mod logs;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod support;

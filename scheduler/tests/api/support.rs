@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use skiff_api::wire::{LogLine, LogQuery};
 use skiff_api::{Digest, ImageRef, NodeName, Problem};
 use skiff_disk::sim::SimDisk;
+use skiff_registry::sign::Attached;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
 use skiff_scheduler::controllers::Oracle;
 use skiff_scheduler::link_api::LogSource;
@@ -133,7 +134,11 @@ pub(crate) fn digest(n: u8) -> Digest {
 
 /// A registry of what a test pushes.
 #[derive(Default)]
-pub(crate) struct FakeImages(Mutex<BTreeMap<(String, String), Artifact>>);
+pub(crate) struct FakeImages(
+    Mutex<BTreeMap<(String, String), Artifact>>,
+    /// What is attached in a repository to a digest.
+    pub(crate) Mutex<BTreeMap<(String, Digest), Attached>>,
+);
 
 impl FakeImages {
     pub(crate) fn push(&self, repository: &str, tag: &str, n: u8, exports: &[&str]) {
@@ -167,6 +172,15 @@ impl Images for FakeImages {
         let digest = artifact.digest.clone();
         pushed.insert((repository.to_owned(), digest.to_string()), artifact);
         Ok(digest)
+    }
+
+    async fn signatures(&self, repository: &str, digest: &Digest) -> Result<Attached, Problem> {
+        let signed = self.1.lock().unwrap();
+        Ok(signed.get(&(repository.to_owned(), digest.clone())).cloned().unwrap_or_default())
+    }
+
+    async fn copy_signatures(&self, _: &ImageRef, _: &str, _: &Digest) -> Result<(), Problem> {
+        Ok(())
     }
 
     fn is_own(&self, registry: &str) -> bool {

@@ -34,6 +34,14 @@ impl Images for NoImages {
         Err(Problem::new(skiff_api::Code::ImageNotFound, format!("{image} is not there")))
     }
 
+    async fn signatures(&self, _: &str, _: &Digest) -> Result<skiff_registry::sign::Attached, Problem> {
+        Ok(skiff_registry::sign::Attached::default())
+    }
+
+    async fn copy_signatures(&self, _: &ImageRef, _: &str, _: &Digest) -> Result<(), Problem> {
+        Ok(())
+    }
+
     fn is_own(&self, _registry: &str) -> bool {
         true
     }
