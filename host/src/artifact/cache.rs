@@ -11,7 +11,7 @@ use skiff_disk::Disk;
 
 use super::error::OpenError;
 use super::proof::{self, Proofs, Terms};
-use super::whole;
+use super::{evidence, whole};
 use crate::plan::CodeStage;
 
 /// Of files that no desired replica names: some dozens of components, or a few of the largest.
@@ -21,16 +21,18 @@ const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 
 /// The artifacts of a node. Cheap to clone. All calls that are not `async` block.
 #[derive(Debug, Clone)]
-pub struct Artifacts(Arc<Inner>);
+pub struct Artifacts(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     disk: Disk,
     artifacts: PathBuf,
     compiled: PathBuf,
     /// Since which collection nobody names a digest.
     unnamed: Mutex<Unnamed>,
     proofs: Proofs,
+    /// Images whose component is known to be what was signed, since this process started.
+    pub(super) checked: Mutex<BTreeSet<Digest>>,
     /// Pulls under way: whoever wants the same waits for it.
     flights: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -51,6 +53,7 @@ impl Artifacts {
             compiled: data.join("compiled").join(key),
             unnamed: Mutex::default(),
             proofs: Proofs::default(),
+            checked: Mutex::default(),
             flights: Mutex::default(),
         };
         let failed = |dir: &Path, source| OpenError { dir: dir.to_owned(), source };
@@ -70,7 +73,7 @@ impl Artifacts {
             let stage = match kind {
                 Kind::Wasm => CodeStage::Pulled,
                 Kind::Code => CodeStage::Compiled,
-                Kind::Sum | Kind::Proof(_) => return Ok(()),
+                Kind::Sum | Kind::Proof(_) | Kind::Signed | Kind::Layer => return Ok(()),
             };
             let known = stages.entry(digest).or_insert(stage);
             if matches!(kind, Kind::Code) {
@@ -186,6 +189,10 @@ enum Kind {
     Wasm,
     /// What a component is.
     Sum,
+    /// Who signed it.
+    Signed,
+    /// What it was made from.
+    Layer,
     Code,
     Proof(Terms),
 }
@@ -227,10 +234,12 @@ impl Inner {
             for (entry, file) in parsed() {
                 match file {
                     Some((digest, Kind::Proof(terms))) if whole.contains(&digest) => self.proofs.found(digest, terms),
-                    Some((digest, Kind::Sum)) if whole.contains(&digest) => {}
+                    Some((digest, Kind::Sum | Kind::Signed | Kind::Layer)) if whole.contains(&digest) => {}
                     Some((_, Kind::Wasm | Kind::Code)) => {}
                     // Also what is about something that is not there.
-                    None | Some((_, Kind::Sum | Kind::Proof(_))) => self.disk.remove_file(dir.join(&entry.name))?,
+                    None | Some((_, Kind::Sum | Kind::Signed | Kind::Layer | Kind::Proof(_))) => {
+                        self.disk.remove_file(dir.join(&entry.name))?
+                    }
                 }
             }
         }
@@ -241,10 +250,17 @@ impl Inner {
 /// The two algorithms' digests differ in length, so the folder of compiled code needs none for each.
 fn parse(name: &str, folder: Folder) -> Option<(Digest, Kind)> {
     let (hex, kind) = match folder {
-        Folder::Artifacts => match name.strip_suffix(whole::SUFFIX) {
-            Some(hex) => (hex, Kind::Sum),
-            None => (name.strip_suffix(".wasm")?, Kind::Wasm),
-        },
+        Folder::Artifacts => {
+            let (hex, kind) = name.split_once('.')?;
+            let kind = match kind {
+                "wasm" => Kind::Wasm,
+                whole::KIND => Kind::Sum,
+                evidence::SIGNED => Kind::Signed,
+                _ if evidence::is_layer(kind) => Kind::Layer,
+                _ => return None,
+            };
+            (hex, kind)
+        }
         Folder::Compiled => match name.strip_suffix(".cwasm") {
             Some(hex) => (hex, Kind::Code),
             None => proof::parse(name).map(|(hex, terms)| (hex, Kind::Proof(terms)))?,

@@ -3,6 +3,8 @@
 //! ```text
 //! artifacts/sha256/HEX.wasm        HEX is the digest of the image's manifest
 //! artifacts/sha256/HEX.sum         the component's own digest (see [`whole`])
+//! artifacts/sha256/HEX.signed      manifest and signatures, where somebody must have signed it (see [`evidence`])
+//! artifacts/sha256/HEX.layerN      what the component was made from, where it is no layer itself (likewise)
 //! compiled/KEY/HEX.cwasm           KEY is what compiled code depends on besides the component
 //! compiled/KEY/HEX.TERMS.proven    an instance of it has started here, on these terms (see [`proof`])
 //! ```
@@ -15,11 +17,13 @@
 
 mod cache;
 mod error;
+mod evidence;
 mod proof;
 mod pull;
 mod whole;
 
 pub use cache::{Artifacts, UNNAMED_BYTES_MAX};
 pub use error::{OpenError, PullError};
+pub(crate) use evidence::Distrust;
 pub(crate) use proof::Terms;
 pub use pull::Pulled;

@@ -28,6 +28,7 @@ impl Artifacts {
         if waited && let Ok(stat) = self.disk().stat(&path) {
             return Ok(Pulled { bytes: stat.bytes, took: started.elapsed() });
         }
+        self.forget(digest);
         let temporary = path.with_extension("wasm.tmp");
         let pulled = client
             .pull_component(repository, digest, (self.disk(), &temporary), COMPONENT_BYTES_MAX, |_, _| {})

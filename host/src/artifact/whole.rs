@@ -27,11 +27,11 @@ const READ_BYTES: usize = 1 << 20;
 /// What the kernel says of a disk that does not give back what it was given. Other errors say nothing about a file.
 const EIO: i32 = 5;
 
-pub(super) const SUFFIX: &str = ".sum";
+pub(super) const KIND: &str = "sum";
 
 impl Artifacts {
     pub(super) fn sum(&self, digest: &Digest) -> PathBuf {
-        self.wasm(digest).with_extension("sum")
+        self.wasm(digest).with_extension(KIND)
     }
 
     /// Writes down what a component is. Nothing depends on it being there, so it is not synced.
@@ -76,6 +76,7 @@ impl Artifacts {
 
     /// Removes a component that is not whole.
     pub(crate) fn discard_wasm(&self, image: &Digest) {
+        self.forget(image);
         for path in [self.wasm(image), self.sum(image)] {
             if let Err(error) = self.disk().remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound

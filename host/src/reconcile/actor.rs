@@ -278,7 +278,10 @@ impl Reconciler {
                 let Some(digest) = assignment.template.image.digest().cloned() else { return };
                 let running = Running { uid: assignment.uid.clone(), stage: RunningStage::Starting };
                 self.observed.running.insert(replica.clone(), running);
-                if let Some(target) = tools.start_proven(&assignment, &digest) {
+                // Whose image must be signed is looked at before all else, which takes reading it.
+                if assignment.trust.is_none()
+                    && let Some(target) = tools.start_proven(&assignment, &digest)
+                {
                     self.settle(Outcome::Started(replica.clone(), Ok(target)));
                     return;
                 }
@@ -395,6 +398,12 @@ impl Reconciler {
         };
         let compiled = compiled.map(|(digest, _)| (digest.clone(), repository(digest))).collect();
         self.operations.spawn(self.tools.clone().verify(compiled));
+    }
+
+    /// Other people must have signed what runs: whether it could start again is found out while there is an uplink.
+    pub(super) fn recheck(&mut self, assignment: Assignment) {
+        let Some(digest) = assignment.template.image.digest().cloned() else { return };
+        self.operations.spawn(self.tools.clone().recheck(assignment, digest));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
-use crate::artifact::{Artifacts, PullError, Pulled, Terms};
+use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Outbound, Reach};
 use crate::compile::{CompileError, Compiler};
 use crate::gateway::Target;
@@ -57,6 +57,8 @@ pub(crate) enum Outcome {
     Verified(Vec<Repaired>),
     Started(ReplicaKey, Result<Arc<Target>, StartError>),
     Stopped(ReplicaKey),
+    /// Whether a replica that runs could start again, now that other people must have signed its image.
+    Rechecked(ReplicaKey, Result<(), StartError>),
     /// Compiled code that could not be loaded is gone; how far the rest of it is.
     Discarded(Digest, CodeStage),
     Collected(Vec<Digest>),
@@ -77,6 +79,12 @@ pub(crate) enum StartError {
     Load(CodeStage, #[source] LoadError),
     #[error("failed to prepare the component")]
     Prepare(#[source] PrepareError),
+    /// The second is why a registry could not help.
+    #[error("the image may not run here: {0}{more}", more = .1.as_ref().map(|why| format!("; {why}")).unwrap_or_default())]
+    NotSigned(#[source] Distrust, Option<String>),
+    /// Everything made from it was discarded.
+    #[error("{0}; it is pulled again")]
+    Tampered(#[source] Distrust),
     #[error("the thread that loads code was stopped")]
     Thread(#[source] JoinError),
 }
@@ -86,8 +94,21 @@ impl StartError {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Prepare(PrepareError::Start(failure)) if failure.is_costly() => Retry::Rarely,
-            Self::Load(..) | Self::Thread(_) | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
+            Self::Load(..)
+            | Self::Thread(_)
+            | Self::NotSigned(..)
+            | Self::Tampered(_)
+            | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
+        }
+    }
+
+    /// One word for programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotSigned(..) => "NotSigned",
+            Self::Tampered(_) => "ArtifactTampered",
+            _ => "StartFailed",
         }
     }
 }
@@ -178,8 +199,64 @@ impl Tools {
 
     pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
         let _slot = self.starts.acquire().await.ok();
-        let started = self.try_start(&assignment, digest).await;
+        let started = match self.trusted(&assignment, &digest).await {
+            Err(error) => Err(error),
+            Ok(()) => match self.start_proven(&assignment, &digest) {
+                Some(target) => Ok(target),
+                None => self.try_start(&assignment, digest).await,
+            },
+        };
         Outcome::Started(assignment.replica, started)
+    }
+
+    /// Whether the image is signed as the policies of its namespace want it, and is on disk as it was signed. What is
+    /// missing for that is fetched; what was changed is discarded.
+    async fn trusted(&self, assignment: &Assignment, digest: &Digest) -> Result<(), StartError> {
+        let Err(distrust) = self.verified(assignment, digest).await? else { return Ok(()) };
+        if !distrust.may_be_fetched() {
+            let (artifacts, of) = (self.artifacts.clone(), digest.clone());
+            let discarded = spawn_blocking(move || {
+                artifacts.discard_wasm(&of);
+                artifacts.discard_code(&of);
+            });
+            discarded.await.map_err(StartError::Thread)?;
+            return Err(StartError::Tampered(distrust));
+        }
+        let repository = assignment.template.image.repository_in(assignment.replica.namespace.as_str());
+        match self.artifacts.fetch_evidence(&self.client, &repository, digest).await {
+            Err(error) => Err(StartError::NotSigned(distrust, Some(chain(&error)))),
+            Ok(()) => match self.verified(assignment, digest).await? {
+                Ok(()) => Ok(()),
+                Err(distrust) => Err(StartError::NotSigned(distrust, None)),
+            },
+        }
+    }
+
+    async fn verified(&self, assignment: &Assignment, digest: &Digest) -> Result<Result<(), Distrust>, StartError> {
+        let Some(trust) = assignment.trust.clone() else { return Ok(Ok(())) };
+        let (artifacts, of) = (self.artifacts.clone(), digest.clone());
+        spawn_blocking(move || artifacts.verify(&of, &trust)).await.map_err(StartError::Thread)
+    }
+
+    /// Asks the same of a replica that runs. It goes on, whatever comes of it; what is missing is fetched in time.
+    pub(crate) async fn recheck(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+        let _slot = self.starts.acquire().await.ok();
+        let repository = assignment.template.image.repository_in(assignment.replica.namespace.as_str());
+        let checked = match self.verified(&assignment, &digest).await {
+            Ok(Err(distrust)) if distrust.may_be_fetched() => {
+                match self.artifacts.fetch_evidence(&self.client, &repository, &digest).await {
+                    Err(error) => Err(StartError::NotSigned(distrust, Some(chain(&error)))),
+                    Ok(()) => self
+                        .verified(&assignment, &digest)
+                        .await
+                        .and_then(|verified| verified.map_err(|distrust| StartError::NotSigned(distrust, None))),
+                }
+            }
+            Ok(Err(distrust)) => Err(StartError::NotSigned(distrust, None)),
+            Ok(Ok(())) => Ok(()),
+            Err(error) => Err(error),
+        };
+        Outcome::Rechecked(assignment.replica, checked)
     }
 
     /// The replica without an operation, if nothing has to be found out: its code started here before, on the same terms.

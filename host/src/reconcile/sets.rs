@@ -1,6 +1,6 @@
 //! What the control plane sends, taken in and made durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,11 +113,13 @@ impl Reconciler {
 
     /// Notes how what is desired differs from what it was.
     fn differ(&mut self, before: BTreeMap<ReplicaKey, Option<Assignment>>, is_whole: bool) {
+        let (mut recheck, mut rechecked) = (Vec::new(), BTreeSet::new());
         for (replica, before) in before {
             let after = self.desired.items.get(&replica);
             if before.as_ref() == after {
                 continue;
             }
+            let trust_before = before.as_ref().and_then(|before| before.trust.clone());
             if let Some(unnamed) = before.and_then(|before| self.users.remove(&replica, &before)) {
                 if let Some(code) = self.observed.code.get_mut(&unnamed) {
                     code.failure = None;
@@ -126,10 +128,21 @@ impl Reconciler {
             }
             if let Some(after) = after {
                 self.users.add(&replica, after);
+                // The replicas of a revision have the same image and the same policies.
+                let is_running = self.observed.running.contains_key(&replica);
+                if is_running
+                    && after.trust != trust_before
+                    && rechecked.insert((after.service_key(), after.revision.clone()))
+                {
+                    recheck.push(after.clone());
+                }
             }
             // What failed for another assignment says nothing about this one.
             self.observed.failed.remove(&replica);
             self.dirty.replica(replica);
+        }
+        for assignment in recheck.into_iter().filter(|assignment| assignment.trust.is_some()) {
+            self.recheck(assignment);
         }
         if is_whole {
             self.dirty.all();

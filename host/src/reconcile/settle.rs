@@ -57,6 +57,11 @@ impl Reconciler {
             }
             Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
             Outcome::Stopped(replica) => self.stopped(replica),
+            Outcome::Rechecked(_, Ok(())) => {}
+            Outcome::Rechecked(replica, Err(error)) => {
+                let message = format!("runs on, but would not start again: {}", chain(&error));
+                self.outbox.event(replica, EventType::Warning, error.reason(), message);
+            }
             Outcome::Discarded(digest, stage) => {
                 self.code(&digest).stage = stage;
                 // They are started again, which is soon done: what a request has begun goes on in the old ones.
@@ -120,7 +125,7 @@ impl Reconciler {
             }
             Action::Start(replica) => {
                 self.observed.running.remove(&replica);
-                self.replica_failed(replica, message, Retry::Later);
+                self.replica_failed(replica, "StartFailed", message, Retry::Later);
             }
             Action::Stop(replica) => self.stopped(replica),
         }
@@ -154,17 +159,22 @@ impl Reconciler {
         self.observed.running.remove(&replica);
         let digest =
             self.desired.items.get(&replica).and_then(|assignment| assignment.template.image.digest()).cloned();
-        if let (StartError::Load(stage, _), Some(digest)) = (error, digest) {
-            self.code(&digest).stage = *stage;
+        let stage = match error {
+            StartError::Load(stage, _) => Some(*stage),
+            StartError::Tampered(_) => Some(CodeStage::Missing),
+            _ => None,
+        };
+        if let (Some(stage), Some(digest)) = (stage, digest) {
+            self.code(&digest).stage = stage;
             self.dirty.replicas(self.users.of(&digest).cloned());
         }
-        self.replica_failed(replica, chain(error), error.retry());
+        self.replica_failed(replica, error.reason(), chain(error), error.retry());
     }
 
-    fn replica_failed(&mut self, replica: ReplicaKey, message: String, retry: Retry) {
-        self.outbox.event(replica.clone(), EventType::Warning, "StartFailed", message.clone());
+    fn replica_failed(&mut self, replica: ReplicaKey, reason: &'static str, message: String, retry: Retry) {
+        self.outbox.event(replica.clone(), EventType::Warning, reason, message.clone());
         self.dirty.replica(replica.clone());
-        let failure = Failure::after(self.observed.failed.get(&replica), "StartFailed", message, Timestamp::now());
+        let failure = Failure::after(self.observed.failed.get(&replica), reason, message, Timestamp::now());
         self.observed.failed.insert(replica, failure.retried(retry));
     }
 

@@ -21,6 +21,7 @@ mod peers;
 mod restart;
 mod routes;
 mod serve;
+mod signed;
 mod streams;
 mod support;
 mod tls;

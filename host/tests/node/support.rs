@@ -43,7 +43,7 @@ impl Authorizer for Open {
 /// A registry on a free port, with `hello` and `probe` in it.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
-    endpoint: String,
+    pub(crate) endpoint: String,
     pub(crate) images: BTreeMap<&'static str, Digest>,
     registry: JoinHandle<()>,
 }
@@ -129,7 +129,7 @@ impl Drop for World {
     }
 }
 
-fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     let dir = std::env::var_os("SKIFF_GUESTS").map_or_else(
         || {
             let target = std::env::var_os("CARGO_TARGET_DIR");
@@ -158,6 +158,7 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
         service: service.parse().unwrap(),
         revision: RevisionName::new(format!("{service}-1")),
         template: Arc::new(template),
+        trust: None,
     }
 }
 
