@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Rmi(RmiArgs),
     /// Show what an image is made of, what its component imports and exports, and what it could reach
     Inspect(InspectArgs),
+    /// Sign an image with a key, so that policies accept it; or make a key
+    Sign(SignArgs),
     /// Log in to a control plane, or to a registry
     Login(LoginArgs),
     /// Forget a login
@@ -479,6 +481,25 @@ pub(crate) struct RmiArgs {
 }
 
 #[derive(Debug, Parser)]
+pub(crate) struct SignArgs {
+    /// An image of the cluster's registry, or of another: HOST/NAME:TAG. What its tag stands for now is signed
+    #[arg(required_unless_present = "generate_key")]
+    pub image: Option<ImageRef>,
+    /// The private key: PKCS#8 in PEM, P-256 or Ed25519, or one of cosign's. SKIFF_KEY_PASSPHRASE or COSIGN_PASSWORD may
+    /// hold its passphrase
+    #[arg(long, value_name = "FILE", required_unless_present = "generate_key", requires = "image")]
+    pub key: Option<PathBuf>,
+    /// Make a key first, of P-256: FILE, and FILE.pub for policies. It gets the passphrase in SKIFF_KEY_PASSPHRASE, if
+    /// there is one
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub generate_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub plain: PlainHttp,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+#[derive(Debug, Parser)]
 pub(crate) struct LoginArgs {
     /// A registry, HOST or HOST:PORT [default: the control plane of --server, with --token]
     pub registry: Option<String>,
@@ -595,7 +616,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Parser)]
 pub(crate) struct GetArgs {
-    /// services, replicas, revisions, nodes, namespaces, events or tokens
+    /// services, replicas, revisions, imagepolicies, nodes, namespaces, events or tokens
     pub kind: Kind,
     /// Only this one
     pub name: Option<String>,
@@ -617,7 +638,7 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DescribeArgs {
-    /// service, replica, revision, node or namespace
+    /// service, replica, revision, imagepolicy, node or namespace
     pub kind: Kind,
     pub name: String,
     #[command(flatten)]
@@ -714,7 +735,7 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DeleteArgs {
-    /// service, namespace, replica or node
+    /// service, imagepolicy, namespace, replica or node
     #[arg(required_unless_present = "files", requires = "name")]
     pub kind: Option<Kind>,
     pub name: Option<String>,

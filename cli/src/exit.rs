@@ -134,7 +134,8 @@ fn problem_exit(problem: &Problem) -> Exit {
         | Code::TokenRevoked
         | Code::NodeRevoked
         | Code::Forbidden
-        | Code::NotGranted => Exit::Unauthorized,
+        | Code::NotGranted
+        | Code::NotSigned => Exit::Unauthorized,
         Code::NotFound | Code::ImageNotFound => Exit::NotFound,
         Code::AlreadyExists | Code::Conflict | Code::RouteTaken | Code::NamespaceNotEmpty => Exit::Conflict,
         Code::Compacted | Code::Unavailable => Exit::Unreachable,

@@ -14,6 +14,7 @@ mod output;
 mod place;
 mod progress;
 mod project;
+mod signers;
 mod verbs;
 
 use std::process::ExitCode;

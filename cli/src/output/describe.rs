@@ -5,7 +5,9 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::Value;
 use skiff_api::Kind;
+use skiff_api::PublicKey;
 use skiff_api::resource::ReplicaLimits;
+use skiff_registry::sign::fingerprint;
 
 use crate::output::row::{self, Namespaces, Width, text};
 use crate::output::table;
@@ -36,6 +38,7 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
         Kind::Node => node(&mut out, object, now),
         Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
         Kind::Namespace => line(&mut out, "Grants", &grants(object)),
+        Kind::ImagePolicy => policy(&mut out, object),
         Kind::Token => tree(&mut out, "Token", object.pointer("/spec")),
         Kind::Event => {}
     }
@@ -134,6 +137,16 @@ fn replica(out: &mut String, object: &Value, now: Timestamp) {
             line(out, title, &at(pointer));
         }
     }
+}
+
+fn policy(out: &mut String, object: &Value) {
+    line(out, "Repositories", &row::repositories(object));
+    let keys = object.pointer("/spec/keys").map(|list| entries(list)).unwrap_or_default();
+    let rows = keys
+        .iter()
+        .filter_map(|key| key.parse().ok())
+        .map(|key: PublicKey| vec![key.algorithm().name().to_owned(), fingerprint(&key).to_string()]);
+    block(out, "Keys", &table::render(&["ALGORITHM", "FINGERPRINT"], rows.collect()));
 }
 
 fn node(out: &mut String, object: &Value, now: Timestamp) {

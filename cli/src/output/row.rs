@@ -17,6 +17,7 @@ pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'
         Kind::Revision => (&["NAME", "SERVICE", "NUMBER", "IMAGE", "AGE"], &[]),
         Kind::Node => (&["NAME", "STATUS", "VERSION", "AGE"], &["PLATFORM", "GATEWAY", "MEMORY", "CPU"]),
         Kind::Namespace => (&["NAME", "AGE"], &[]),
+        Kind::ImagePolicy => (&["NAME", "REPOSITORIES", "KEYS", "AGE"], &[]),
         Kind::Token => (&["NAME", "STATE", "USED", "EXPIRES", "AGE"], &["LABELS"]),
         Kind::Event => (&["LAST", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["COUNT"]),
     };
@@ -56,6 +57,8 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "REVISION" => at("/spec/revision"),
         "IMAGE" if kind == Kind::Revision => image(&at("/spec/template/image")),
         "IMAGE" => image(&at("/spec/image")),
+        "REPOSITORIES" => repositories(object),
+        "KEYS" => object.pointer("/spec/keys").and_then(Value::as_array).map_or(0, Vec::len).to_string(),
         "ROUTES" => routes(object).join(","),
         "PHASE" => at("/status/phase"),
         "NODE" => at("/spec/node"),
@@ -148,6 +151,12 @@ pub(crate) fn age(timestamp: &str, now: Timestamp) -> String {
         () if days < 1 => format!("{hours}h{}m", minutes % 60),
         () => format!("{days}d{}h", hours % 24),
     }
+}
+
+/// Which images a policy is for.
+pub(crate) fn repositories(policy: &Value) -> String {
+    let list = policy.pointer("/spec/repositories").and_then(Value::as_array);
+    list.map_or_else(|| "*".to_owned(), |list| list.iter().map(|entry| text(Some(entry))).collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]

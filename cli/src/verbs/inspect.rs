@@ -12,10 +12,12 @@ use skiff_registry::client::{COMPONENT_BYTES_MAX, World};
 
 use crate::Outcome;
 use crate::args::{InspectArgs, InspectFormat, ServerArgs};
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{format, table};
 use crate::place::Place;
 use crate::progress::Progress;
+use crate::signers::Signers;
 
 /// A component that was found.
 struct Found {
@@ -36,6 +38,7 @@ struct OfImage {
     path: Option<String>,
     manifest_type: String,
     manifest: Value,
+    signers: Signers,
 }
 
 pub(super) async fn run(server: &ServerArgs, args: InspectArgs) -> Outcome {
@@ -79,6 +82,8 @@ async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Fail
         .await?;
     drop(progress);
     let bytes = super::push::read(&path)?;
+    let context = Context::find(server).ok();
+    let signers = Signers::find(context.as_ref(), &place, &image, &args.namespace.namespace, &digest).await?;
     let mut found = packed(place.name(), Artifact::from_wasm(&format!("{repository}@{digest}"), bytes))?;
     // Those of what is there, which another tool may have written.
     found.digest = digest;
@@ -88,6 +93,7 @@ async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Fail
         path: pulled.form.path,
         manifest_type: manifest.media_type,
         manifest: serde_json::from_slice(&manifest.bytes).unwrap_or_default(),
+        signers,
     });
     Ok(found)
 }
@@ -132,10 +138,11 @@ fn text(found: &Found) -> String {
         ("Digest", found.digest.to_string()),
         ("Kind", format!("{kind}, {} bytes", found.component_bytes)),
     ];
-    if let Some(OfImage { layer, path, manifest_type, .. }) = &found.image {
+    if let Some(OfImage { layer, path, manifest_type, signers, .. }) = &found.image {
         let of = path.as_ref().map(|path| format!("{path} in ")).unwrap_or_default();
         head.push(("Layer", format!("{of}{layer}")));
         head.push(("Manifest", manifest_type.clone()));
+        head.push(("Signed", signers.verdict()));
     }
     head.push(("Verdict", summary(&found.world)));
     let mut text: String = head.iter().map(|(label, value)| format!("{:<10}{value}\n", format!("{label}:"))).collect();
@@ -143,6 +150,10 @@ fn text(found: &Found) -> String {
         let (access, reach) = verdict(import);
         vec![import.clone(), access.to_owned(), reach]
     });
+    if let Some(signers) = found.image.as_ref().and_then(|image| image.signers.table()) {
+        text += "\n";
+        text += &signers;
+    }
     text += "\n";
     text += &table::render(&["IMPORT", "ACCESS", "REACHES"], imports.collect());
     text += "\n";
@@ -169,6 +180,7 @@ fn value(found: &Found) -> Value {
         "path": found.image.as_ref().and_then(|image| image.path.as_ref()),
         "mediaType": found.image.as_ref().map(|image| &image.manifest_type),
         "manifest": found.image.as_ref().map(|image| &image.manifest),
+        "signed": found.image.as_ref().map(|image| image.signers.value()),
         "verdict": summary(&found.world),
         "imports": imports,
         "exports": found.world.exports,

@@ -24,6 +24,7 @@ mod run;
 mod scale;
 mod server;
 mod serving;
+mod sign;
 mod small;
 mod tag;
 mod token;
@@ -64,6 +65,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Inspect(inspect) => return inspect::run(&server, inspect).await,
             Verb::Push(push) => return push::run(&server, push).await,
             Verb::Pull(pull) => return pull::run(&server, pull).await,
+            Verb::Sign(sign) => return sign::run(&server, sign).await,
             Verb::Login(login) => return login::login(&server, login).await,
             Verb::Logout(logout) => return login::logout(&server, logout).await,
             Verb::Restore(restore) => return backup::restore(restore).await,
@@ -110,6 +112,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             | Verb::Inspect(_)
             | Verb::Push(_)
             | Verb::Pull(_)
+            | Verb::Sign(_)
             | Verb::Login(_)
             | Verb::Logout(_) => Err(Failure::message(Exit::Internal, "this verb does not talk to a control plane")),
         }

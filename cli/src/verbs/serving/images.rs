@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use skiff_api::{Code, Digest, ImageRef, Problem};
 use skiff_disk::File;
-use skiff_registry::Registry;
 use skiff_registry::client::{
     COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Component, FileReader, INDEX_DEPTH_MAX, Look, Search, SearchError,
     Selection, Unfit, World, select,
 };
 use skiff_registry::manifest::{Descriptor, Manifest};
+use skiff_registry::sign::Attached;
 use skiff_registry::store::StoredManifest;
+use skiff_registry::{Registry, attached};
 use skiff_scheduler::api::{Artifact, Images};
 use tokio::task::spawn_blocking;
 
@@ -53,6 +54,19 @@ impl Images for OwnRegistry {
 
     async fn copy(&self, image: &ImageRef, repository: &str) -> Result<Digest, Problem> {
         self.mirror.copy(image, repository).await
+    }
+
+    async fn signatures(&self, repository: &str, digest: &Digest) -> Result<Attached, Problem> {
+        let (registry, of, digest) = (self.registry.clone(), repository.to_owned(), digest.clone());
+        let read = spawn_blocking(move || attached::signatures(&registry, &of, &digest)).await;
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::new(Code::Internal, format!("failed to read the signatures in {repository}: {error}"))
+        };
+        read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+
+    async fn copy_signatures(&self, image: &ImageRef, repository: &str, digest: &Digest) -> Result<(), Problem> {
+        self.mirror.copy_signatures(image, repository, digest).await
     }
 
     fn is_own(&self, registry: &str) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use skiff_api::{Code, Digest, ImageRef, Problem};
 use skiff_disk::Disk;
+use skiff_registry::attached::CopySignatures;
 use skiff_registry::client::{COMPONENT_BYTES_MAX, Error, Logins};
 use skiff_registry::copy::{CopyError, CopyIn};
 use skiff_registry::store::Error as StoreError;
@@ -27,6 +28,9 @@ const IMAGE_BYTES_MAX: u64 = 2 * COMPONENT_BYTES_MAX;
 
 /// How long an apply waits for a copy. The client of the API waits a little longer; the copy itself goes on.
 const COPY_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// How long an apply waits for a registry that is asked who signed an image.
+const SIGNATURES_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Copies images of other registries.
 pub(super) struct Mirror {
@@ -91,9 +95,7 @@ impl Mirror {
 
     async fn copy_from(&self, host: &str, image: &ImageRef, repository: &str) -> Result<Digest, CopyError> {
         let from = remote_repository(image);
-        let login = self.logins.find(host, &from).await.map_err(Error::from)?;
-        let plain_http = self.options.plain_http.iter().any(|plain| plain == host);
-        let client = Client::new(ClientOptions::foreign(host, plain_http, login))?;
+        let client = self.client(host, &from).await?;
         let tag = image.digest().is_none().then(|| image.tag_or_latest());
         let reference = image.digest().map_or_else(|| image.tag_or_latest().to_owned(), Digest::to_string);
         let copy = CopyIn {
@@ -106,7 +108,45 @@ impl Mirror {
             scratch: &self.scratch,
             bytes_max: IMAGE_BYTES_MAX,
         };
-        copy.run().await
+        let digest = copy.run().await?;
+        let signatures = CopySignatures { client: &client, from: &from, registry: &self.registry, to: repository };
+        if let Err(error) = signatures.run(&digest).await {
+            // Whoever needs them asks for them again.
+            tracing::warn!(%image, error = %chain(&error), "failed to copy an image's signatures");
+        }
+        Ok(digest)
+    }
+
+    /// Copies the signatures of an image that is here; see `Images::copy_signatures`.
+    pub(super) async fn copy_signatures(
+        &self,
+        image: &ImageRef,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<(), Problem> {
+        let copy = async {
+            let _place = self.places.acquire().await;
+            let host = image.registry().unwrap_or_default();
+            let from = remote_repository(image);
+            let client = self.client(host, &from).await?;
+            CopySignatures { client: &client, from: &from, registry: &self.registry, to: repository }.run(digest).await
+        };
+        match tokio::time::timeout(SIGNATURES_TIMEOUT, copy).await {
+            // A registry that is down, or is gone: what was copied with the image counts.
+            Ok(copied) => {
+                if let Err(error) = copied {
+                    tracing::warn!(%image, error = %chain(&error), "failed to look for signatures of an image");
+                }
+            }
+            Err(_) => tracing::warn!(%image, "its registry did not say who signed it in time"),
+        }
+        Ok(())
+    }
+
+    async fn client(&self, host: &str, repository: &str) -> Result<Client, CopyError> {
+        let login = self.logins.find(host, repository).await.map_err(Error::from)?;
+        let plain_http = self.options.plain_http.iter().any(|plain| plain == host);
+        Ok(Client::new(ClientOptions::foreign(host, plain_http, login))?)
     }
 }
 
