@@ -9,7 +9,7 @@
 //!
 //! - [`key`]: what a public key says of a message. [`private`]: the other half, as openssl and cosign keep it.
 //! - [`attached`]: which of a registry's manifests carry signatures of an image.
-//! - [`judge`]: whether what was found is what the policies ask for, and if not, what was found.
+//! - [`mod@judge`]: whether what was found is what the policies ask for, and if not, what was found.
 //!
 //! **What is checked.** The signature over the very bytes, by a key that the policy names; that these bytes name the digest
 //! of the manifest that is about to run; each field that the formats fix. What they say of a name or a place proves

@@ -20,7 +20,7 @@ impl Signer {
     /// Attaches a signature of `signed` to what is in a repository.
     fn sign(&self, server: &Server, repository: &str, n: u8, signed: u8) {
         let mut all = server.images.1.lock().unwrap();
-        let attached = all.entry((repository.to_owned(), digest(n))).or_insert_with(Attached::default);
+        let attached = all.entry((repository.to_owned(), digest(n))).or_default();
         attached.signatures.push(bundle::sign(&self.key, &digest(signed)).unwrap());
         attached.signatures.push(simple::sign(&self.key, repository, &digest(signed)).unwrap());
     }
