@@ -22,13 +22,13 @@ use self::files::Changes;
 use crate::Outcome;
 use crate::args::{DevArgs, ServerArgs};
 use crate::context::Context;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::project::Project;
 use crate::verbs::deploy::{self, Deployed};
+use crate::verbs::serving::process::Stop;
 
 pub(super) async fn run(server: &ServerArgs, args: DevArgs) -> Outcome {
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(|error| Failure::new(Exit::Internal, error))?;
+    let mut stop = Stop::listen()?;
     let project = Project::find(&args.deploy.folder)?;
     // Before the first build: what changes during it is seen.
     let mut changes = Changes::watch(&project)?;
@@ -49,7 +49,7 @@ pub(super) async fn run(server: &ServerArgs, args: DevArgs) -> Outcome {
             drop(local);
             Err(failure)
         }
-        _ = interrupt.recv() => {
+        _ = stop.wait() => {
             if let Some(local) = local {
                 local.stop().await;
             }
