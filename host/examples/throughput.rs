@@ -2,6 +2,9 @@
 //!
 //! `cargo run -p skiff-host --example throughput -- COMPILED-FILE [SECONDS]`
 
+// A sandbox holds types within types, which is looked through where a future may be moved between threads.
+#![recursion_limit = "256"]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
