@@ -1,18 +1,21 @@
 //! The command line.
 
+mod project;
+mod serving;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use skiff_api::quantity::{Bytes, Span};
+use skiff_api::quantity::Span;
 use skiff_api::resource::{is_label_key, is_label_value};
 use skiff_api::validate::is_node_name;
 use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
-use skiff_registry::server::Pattern;
 
-use crate::project::Lang;
+pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage, SetImageArgs};
+pub(crate) use self::serving::{MirrorOf, RegistryArgs, TlsArgs};
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
 #[derive(Debug, Parser)]
@@ -258,147 +261,6 @@ pub(crate) struct RestoreArgs {
     /// The folder to fill [default: skiff in the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-}
-
-/// The cluster's registry.
-#[derive(Debug, Parser)]
-pub(crate) struct RegistryArgs {
-    /// More tokens for the registry, YAML: a list of {name, sha256, pull, push, delete}, each of the last three a list of
-    /// repositories such as "shop/*". A changed file is read by itself
-    #[arg(long, value_name = "FILE")]
-    pub registry_tokens: Option<PathBuf>,
-    /// Let anybody pull these repositories, such as "pub/*"; may be repeated; without a value, all
-    #[arg(long, value_name = "REPOSITORIES", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
-    pub anonymous_pull: Vec<Pattern>,
-    /// The largest blob that may be pushed
-    #[arg(long, value_name = "SIZE", default_value = "16Gi")]
-    pub blob_max: Bytes,
-    /// Another registry that may be copied from without TLS, HOST or HOST:PORT; may be repeated
-    #[arg(long, value_name = "REGISTRY", env = "SKIFF_PLAIN_HTTP", value_delimiter = ',')]
-    pub plain_http: Vec<String>,
-    /// Where images of another registry are looked for first; may be repeated
-    #[arg(long, value_name = "REGISTRY=HOST[:PORT]", env = "SKIFF_MIRRORS", value_delimiter = ',')]
-    pub mirror: Vec<MirrorOf>,
-}
-
-/// `REGISTRY=HOST[:PORT]`: a registry, and where its images are too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MirrorOf {
-    pub of: String,
-    pub at: String,
-}
-
-impl std::str::FromStr for MirrorOf {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((of, at)) if !of.is_empty() && !at.is_empty() && !at.contains('/') => {
-                Ok(Self { of: of.to_owned(), at: at.to_owned() })
-            }
-            _ => Err(format!(
-                "{text:?} is not a mirror (hint: write REGISTRY=HOST[:PORT], such as docker.io=mirror.lan)"
-            )),
-        }
-    }
-}
-
-/// TLS on the gateway.
-#[derive(Debug, Parser)]
-pub(crate) struct TlsArgs {
-    /// Where services answer over TLS; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", requires_all = ["tls_cert", "tls_key"])]
-    pub gateway_tls: Option<SocketAddr>,
-    /// A certificate with its chain, PEM; may be repeated, each with its --tls-key. Clients get the one that has the
-    /// host they ask for, else the first. Renewed files are read by themselves
-    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
-    pub tls_cert: Vec<PathBuf>,
-    /// The key of the certificate at the same place, PEM
-    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
-    pub tls_key: Vec<PathBuf>,
-    /// Answer plain HTTP with a redirect to https on this port, which is the one that clients see: mostly 443
-    #[arg(long, value_name = "PORT", requires = "gateway_tls")]
-    pub gateway_redirect: Option<u16>,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct NewArgs {
-    /// The service's name
-    pub name: Name,
-    /// In which language
-    #[arg(long, value_enum, default_value_t = Lang::Rust)]
-    pub lang: Lang,
-    /// The folder to make [default: the name]
-    #[arg(long, value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct BuildArgs {
-    /// The service's folder
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub folder: PathBuf,
-    /// Copy the component to this file
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Parser)]
-pub(crate) struct DeployArgs {
-    /// The service's folder
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub folder: PathBuf,
-    /// A manifest, or a folder of them; may be repeated [default: skiff.yaml in the service's folder]
-    #[arg(short, long = "file", value_name = "FILE|DIR")]
-    pub files: Vec<PathBuf>,
-    /// Which service of the manifest the folder's component is for, where several could be
-    #[arg(long, value_name = "NAME")]
-    pub service: Option<Name>,
-    #[command(flatten)]
-    pub set_image: SetImageArgs,
-    /// How long to wait until it answers
-    #[arg(long, default_value = "5m")]
-    pub timeout: Span,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct DevArgs {
-    #[command(flatten)]
-    pub deploy: DeployArgs,
-    /// Start a cluster for this, even where there is one
-    #[arg(long)]
-    pub local: bool,
-    /// Where its services answer
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub gateway: SocketAddr,
-}
-
-/// Other images than the manifests name.
-#[derive(Debug, Clone, Default, Parser)]
-pub(crate) struct SetImageArgs {
-    /// Run this image in that service instead of the one in its manifest; may be repeated
-    #[arg(long, value_name = "SERVICE=IMAGE")]
-    pub set_image: Vec<SetImage>,
-}
-
-/// `SERVICE=IMAGE`.
-#[derive(Debug, Clone)]
-pub(crate) struct SetImage {
-    pub service: Name,
-    pub image: ImageRef,
-}
-
-impl std::str::FromStr for SetImage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (service, image) = text.split_once('=').ok_or("write SERVICE=IMAGE, such as cart=cart:1.5")?;
-        let service = service.parse().map_err(|error| format!("{service:?}: {error}"))?;
-        let image = image.parse().map_err(|error| format!("{image:?}: {error}"))?;
-        Ok(Self { service, image })
-    }
 }
 
 #[derive(Debug, Parser)]

@@ -1,0 +1,69 @@
+//! Of the verbs that serve: the registry, and TLS on the gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use skiff_api::quantity::Bytes;
+use skiff_registry::server::Pattern;
+
+/// The cluster's registry.
+#[derive(Debug, Parser)]
+pub(crate) struct RegistryArgs {
+    /// More tokens for the registry, YAML: a list of {name, sha256, pull, push, delete}, each of the last three a list of
+    /// repositories such as "shop/*". A changed file is read by itself
+    #[arg(long, value_name = "FILE")]
+    pub registry_tokens: Option<PathBuf>,
+    /// Let anybody pull these repositories, such as "pub/*"; may be repeated; without a value, all
+    #[arg(long, value_name = "REPOSITORIES", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    pub anonymous_pull: Vec<Pattern>,
+    /// The largest blob that may be pushed
+    #[arg(long, value_name = "SIZE", default_value = "16Gi")]
+    pub blob_max: Bytes,
+    /// Another registry that may be copied from without TLS, HOST or HOST:PORT; may be repeated
+    #[arg(long, value_name = "REGISTRY", env = "SKIFF_PLAIN_HTTP", value_delimiter = ',')]
+    pub plain_http: Vec<String>,
+    /// Where images of another registry are looked for first; may be repeated
+    #[arg(long, value_name = "REGISTRY=HOST[:PORT]", env = "SKIFF_MIRRORS", value_delimiter = ',')]
+    pub mirror: Vec<MirrorOf>,
+}
+
+/// `REGISTRY=HOST[:PORT]`: a registry, and where its images are too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MirrorOf {
+    pub of: String,
+    pub at: String,
+}
+
+impl std::str::FromStr for MirrorOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((of, at)) if !of.is_empty() && !at.is_empty() && !at.contains('/') => {
+                Ok(Self { of: of.to_owned(), at: at.to_owned() })
+            }
+            _ => Err(format!(
+                "{text:?} is not a mirror (hint: write REGISTRY=HOST[:PORT], such as docker.io=mirror.lan)"
+            )),
+        }
+    }
+}
+
+/// TLS on the gateway.
+#[derive(Debug, Parser)]
+pub(crate) struct TlsArgs {
+    /// Where services answer over TLS; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", requires_all = ["tls_cert", "tls_key"])]
+    pub gateway_tls: Option<SocketAddr>,
+    /// A certificate with its chain, PEM; may be repeated, each with its --tls-key. Clients get the one that has the
+    /// host they ask for, else the first. Renewed files are read by themselves
+    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
+    pub tls_cert: Vec<PathBuf>,
+    /// The key of the certificate at the same place, PEM
+    #[arg(long, value_name = "FILE", requires = "gateway_tls")]
+    pub tls_key: Vec<PathBuf>,
+    /// Answer plain HTTP with a redirect to https on this port, which is the one that clients see: mostly 443
+    #[arg(long, value_name = "PORT", requires = "gateway_tls")]
+    pub gateway_redirect: Option<u16>,
+}
