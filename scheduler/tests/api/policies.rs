@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use skiff_api::Code;
-use skiff_registry::sign::{Attached, GeneratedKey, SigningKey, bundle, simple};
+use skiff_registry::sign::{GeneratedKey, SigningKey, bundle, simple};
 
 use super::support::{Server, digest, memory, servers, service};
 
