@@ -141,7 +141,7 @@ fn replica(out: &mut String, object: &Value, now: Timestamp) {
 
 fn policy(out: &mut String, object: &Value) {
     line(out, "Repositories", &row::repositories(object));
-    let keys = object.pointer("/spec/keys").map(|list| entries(list)).unwrap_or_default();
+    let keys = object.pointer("/spec/keys").map(entries).unwrap_or_default();
     let rows = keys
         .iter()
         .filter_map(|key| key.parse().ok())

@@ -11,6 +11,9 @@ use super::judge::What;
 use super::*;
 use crate::manifest::{Descriptor, Manifest, media};
 
+/// What makes a good one bad.
+type Change = fn(&mut Value);
+
 const STATEMENT: &str = include_str!("fixtures/statement.json");
 const SIMPLE: &str = include_str!("fixtures/simple.json");
 
@@ -177,7 +180,7 @@ fn what_names_another_digest_does_not_count_however_well_it_is_signed() {
 
 #[test]
 fn each_field_that_the_formats_fix_is_checked() {
-    let simple: [(&str, fn(&mut Value)); 5] = [
+    let simple: [(&str, Change); 5] = [
         ("its type is atomic container signature", |it| it["critical"]["type"] = "atomic container signature".into()),
         ("unknown field `more`", |it| it["critical"]["more"] = 1.into()),
         ("unknown field `extra`", |it| it["extra"] = 1.into()),
@@ -188,7 +191,7 @@ fn each_field_that_the_formats_fix_is_checked() {
         let refusal = judged(&P256, P256.claiming(change)).unwrap_err();
         assert!(refusal.contains(why), "{why}: {refusal}");
     }
-    let statements: [(&str, fn(&mut Value)); 6] = [
+    let statements: [(&str, Change); 6] = [
         ("its predicate is https://slsa.dev/provenance/v1", |it| {
             it["predicateType"] = "https://slsa.dev/provenance/v1".into()
         }),
@@ -204,7 +207,7 @@ fn each_field_that_the_formats_fix_is_checked() {
         let refusal = judged(&P256, P256.stating(change)).unwrap_err();
         assert!(refusal.contains(why), "{why}: {refusal}");
     }
-    let bundles: [(&str, fn(&mut Value)); 9] = [
+    let bundles: [(&str, Change); 9] = [
         ("its type is application/vnd.dev.sigstore.bundle+json;version=0.1", |it| {
             it["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
         }),

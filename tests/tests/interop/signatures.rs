@@ -82,7 +82,7 @@ fn a_policy_holds_from_apply_to_a_restart_with_a_changed_disk() {
     // What runs goes on when its key is taken back, and says so; nothing new starts.
     policy(&cluster, "signed", "default/*", &[&other, &key(&cluster, "third.key")]);
     cluster.skiff(&["apply", "-f", &file]).ok();
-    policy(&cluster, "signed", "default/*", &[&cluster.path("third.key").to_str().unwrap().to_owned()]);
+    policy(&cluster, "signed", "default/*", &[cluster.path("third.key").to_str().unwrap()]);
     cluster.skiff(&["scale", "hello", "--replicas", "2"]).fails_with(6);
     assert_eq!(cluster.get("/").status, 200);
     eventually("the event of a replica that would not start again", || {
