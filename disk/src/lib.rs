@@ -17,5 +17,5 @@ mod real;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-pub use atomic::write_atomic;
+pub use atomic::{read_kept, write_atomic};
 pub use disk::{Backend, BackendFile, Disk, Entry, File, Mode, Site, Stat};

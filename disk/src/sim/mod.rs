@@ -13,12 +13,14 @@
 
 mod image;
 mod machine;
+mod once;
 mod rng;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use machine::{Machine, SimBackend};
+pub use once::assert_made_once;
 
 use crate::disk::{Disk, Site};
 

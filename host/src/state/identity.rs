@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use skiff_api::id::Uid;
-use skiff_disk::{Disk, write_atomic};
+use skiff_disk::{Disk, read_kept, write_atomic};
 
 use super::file::StateError;
 
@@ -34,16 +34,14 @@ impl Identity {
             let incarnation = random().map_err(|source| StateError::Read { path, source })?;
             return Ok(Self { uid, incarnation });
         }
-        let stored = match disk.read(&path, BYTES_MAX) {
-            // Its name may not be durable: an earlier process may have been killed before it had synced it.
-            Ok(text) => disk.sync_dir(data).and_then(|()| Ok(serde_json::from_slice::<Stored>(&text)?)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => random().and_then(|uid| {
-                let stored = Stored { version: VERSION, uid };
+        let stored = read_kept(disk, &path, BYTES_MAX).and_then(|kept| match kept {
+            Some(text) => Ok(serde_json::from_slice::<Stored>(&text)?),
+            None => {
+                let stored = Stored { version: VERSION, uid: random()? };
                 write_atomic(disk, &path, &serde_json::to_vec(&stored)?)?;
                 Ok(stored)
-            }),
-            Err(e) => Err(e),
-        };
+            }
+        });
         let identity = stored.and_then(|stored| Ok(Self { uid: stored.uid, incarnation: random()? }));
         identity.map_err(|source| StateError::Read { path, source })
     }
@@ -57,7 +55,7 @@ fn random() -> io::Result<Uid> {
 
 #[cfg(test)]
 mod tests {
-    use skiff_disk::sim::SimDisk;
+    use skiff_disk::sim::{SimDisk, assert_made_once};
 
     use super::*;
 
@@ -68,32 +66,9 @@ mod tests {
         Identity::open(&sim.disk(), DATA.as_ref(), None).ok().map(|identity| identity.uid)
     }
 
-    /// Whether every process has the same id: one that is killed, the next, and one after a power cut.
-    fn stays(sim: SimDisk, kill: u64) -> bool {
-        sim.cut_after(kill);
-        let first = open(&sim);
-        let sim = sim.kill();
-        let second = open(&sim);
-        let third = open(&sim.power_cut());
-        third.is_some() && second == third && (first.is_none() || first == third)
-    }
-
     #[test]
     fn the_id_survives_kills_and_power_cuts_and_needs_each_sync() {
-        let all = SimDisk::new(0);
-        assert_eq!(open(&all), open(&all));
-        let runs = || (0..=all.operations()).flat_map(|kill| (0..40).map(move |seed| (kill, SimDisk::new(seed))));
-        for (kill, sim) in runs() {
-            assert!(stays(sim, kill), "killed after {kill} operations");
-        }
-        for site in all.sites() {
-            let mut runs = runs();
-            let lost = runs.any(|(kill, sim)| {
-                sim.skip_site(site);
-                !stays(sim, kill)
-            });
-            assert!(lost, "nothing is lost without the sync at {site}");
-        }
+        assert_made_once(|sim, _| open(sim));
     }
 
     #[test]
