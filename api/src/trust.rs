@@ -168,6 +168,16 @@ pub struct InvalidRepositories {
 }
 
 impl RepositoryPattern {
+    /// What a text stands for, where `is_name` takes the folder or the repository in it.
+    pub fn read(text: &str, is_name: impl FnOnce(&str) -> bool) -> Option<Self> {
+        let (name, pattern): (_, fn(String) -> Self) = match text.strip_suffix("/*") {
+            _ if text == "*" => return Some(Self::All),
+            Some(folder) => (folder, Self::Below),
+            None => (text, Self::One),
+        };
+        is_name(name).then(|| pattern(name.to_owned()))
+    }
+
     /// Whether it covers a repository by its whole name: see [`ImageRef::full_repository`].
     pub fn covers(&self, repository: &str) -> bool {
         match self {
@@ -182,17 +192,10 @@ impl FromStr for RepositoryPattern {
     type Err = InvalidRepositories;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, pattern): (_, fn(String) -> Self) = match text.strip_suffix("/*") {
-            _ if text == "*" => return Ok(Self::All),
-            Some(folder) => (folder, Self::Below),
-            None => (text, Self::One),
-        };
         // A registry, or a folder, is not a repository.
-        let is_whole = text.ends_with("/*") || name.contains('/');
-        match is_whole && is_repository_pattern(name) {
-            true => Ok(pattern(name.to_owned())),
-            false => Err(InvalidRepositories { text: text.chars().take(80).collect() }),
-        }
+        let is_whole = |name: &str| text.ends_with("/*") || name.contains('/');
+        Self::read(text, |name| is_whole(name) && is_repository_pattern(name))
+            .ok_or_else(|| InvalidRepositories { text: text.chars().take(80).collect() })
     }
 }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 use skiff_api::image::is_repository;
+use skiff_api::trust::RepositoryPattern;
 
 use super::auth::Action;
 
@@ -34,21 +35,13 @@ impl Rights {
     }
 }
 
-/// Some repositories.
+/// Some repositories of this registry: the same as in an image policy, without the name of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    All,
-    Below(String),
-    One(String),
-}
+pub struct Pattern(RepositoryPattern);
 
 impl Pattern {
     pub fn covers(&self, repository: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Below(folder) => repository.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/')),
-            Self::One(name) => name == repository,
-        }
+        self.0.covers(repository)
     }
 }
 
@@ -63,25 +56,15 @@ impl FromStr for Pattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, pattern): (_, fn(String) -> Self) = match text.strip_suffix("/*") {
-            _ if text == "*" => return Ok(Self::All),
-            Some(folder) => (folder, Self::Below),
-            None => (text, Self::One),
-        };
-        match is_repository(name) {
-            true => Ok(pattern(name.to_owned())),
-            false => Err(InvalidPattern { text: text.chars().take(80).collect() }),
-        }
+        RepositoryPattern::read(text, is_repository)
+            .map(Self)
+            .ok_or_else(|| InvalidPattern { text: text.chars().take(80).collect() })
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("*"),
-            Self::Below(folder) => write!(f, "{folder}/*"),
-            Self::One(name) => f.write_str(name),
-        }
+        self.0.fmt(f)
     }
 }
 

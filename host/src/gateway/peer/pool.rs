@@ -26,6 +26,7 @@ use super::health::{Health, State};
 use super::identity::Ends;
 use super::tape::PeerBody;
 use crate::metrics::Metrics;
+use crate::reconcile::chain;
 
 /// What a stream may have under way unread. A body that a node does not read stays with who sends it, but for this.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 64 << 10;
@@ -325,18 +326,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Listened<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
