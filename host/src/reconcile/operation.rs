@@ -209,26 +209,33 @@ impl Tools {
         Outcome::Started(assignment.replica, started)
     }
 
-    /// Whether the image is signed as the policies of its namespace want it, and is on disk as it was signed. What is
-    /// missing for that is fetched; what was changed is discarded.
+    /// As [`Tools::evidenced`], before a start: what was changed on the disk is discarded.
     async fn trusted(&self, assignment: &Assignment, digest: &Digest) -> Result<(), StartError> {
-        let Err(distrust) = self.verified(assignment, digest).await? else { return Ok(()) };
-        if !distrust.may_be_fetched() {
+        let trusted = self.evidenced(assignment, digest).await;
+        if matches!(trusted, Err(StartError::Tampered(_))) {
             let (artifacts, of) = (self.artifacts.clone(), digest.clone());
             let discarded = spawn_blocking(move || {
                 artifacts.discard_wasm(&of);
                 artifacts.discard_code(&of);
             });
             discarded.await.map_err(StartError::Thread)?;
+        }
+        trusted
+    }
+
+    /// Whether the image is signed as the policies of its namespace want it, and is on disk as it was signed. What is
+    /// missing for that is fetched.
+    async fn evidenced(&self, assignment: &Assignment, digest: &Digest) -> Result<(), StartError> {
+        let Err(distrust) = self.verified(assignment, digest).await? else { return Ok(()) };
+        if !distrust.may_be_fetched() {
             return Err(StartError::Tampered(distrust));
         }
         let repository = assignment.template.image.repository_in(assignment.replica.namespace.as_str());
         match self.artifacts.fetch_evidence(&self.client, &repository, digest).await {
             Err(error) => Err(StartError::NotSigned(distrust, Some(chain(&error)))),
-            Ok(()) => match self.verified(assignment, digest).await? {
-                Ok(()) => Ok(()),
-                Err(distrust) => Err(StartError::NotSigned(distrust, None)),
-            },
+            Ok(()) => {
+                self.verified(assignment, digest).await?.map_err(|distrust| StartError::NotSigned(distrust, None))
+            }
         }
     }
 
@@ -241,21 +248,11 @@ impl Tools {
     /// Asks the same of a replica that runs. It goes on, whatever comes of it; what is missing is fetched in time.
     pub(crate) async fn recheck(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
         let _slot = self.starts.acquire().await.ok();
-        let repository = assignment.template.image.repository_in(assignment.replica.namespace.as_str());
-        let checked = match self.verified(&assignment, &digest).await {
-            Ok(Err(distrust)) if distrust.may_be_fetched() => {
-                match self.artifacts.fetch_evidence(&self.client, &repository, &digest).await {
-                    Err(error) => Err(StartError::NotSigned(distrust, Some(chain(&error)))),
-                    Ok(()) => self
-                        .verified(&assignment, &digest)
-                        .await
-                        .and_then(|verified| verified.map_err(|distrust| StartError::NotSigned(distrust, None))),
-                }
-            }
-            Ok(Err(distrust)) => Err(StartError::NotSigned(distrust, None)),
-            Ok(Ok(())) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let checked = self.evidenced(&assignment, &digest).await.map_err(|error| match error {
+            // It is in use: nothing is discarded yet.
+            StartError::Tampered(distrust) => StartError::NotSigned(distrust, None),
+            error => error,
+        });
         Outcome::Rechecked(assignment.replica, checked)
     }
 
