@@ -39,7 +39,7 @@ fn install(folder: &Path) -> Result<(), Failure> {
     eprintln!("fetching what the service depends on");
     // Without a lock file there is nothing to be exact about; one that does not fit package.json any more is npm's to mend.
     let verb = if folder.join("package-lock.json").exists() && installed.is_none() { "ci" } else { "install" };
-    run(Command::new("npm").args([verb, "--no-audit", "--no-fund", "--silent"]).current_dir(folder), NO_NPM)?;
+    run(Command::new("npm").args([verb, "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder), NO_NPM)?;
     // An npm that found nothing to do leaves the old time, and would be asked again each time.
     let stamp = folder.join("node_modules/.package-lock.json");
     if let Ok(file) = fs::File::options().append(true).open(&stamp) {

@@ -70,6 +70,11 @@ pub(crate) fn write(folder: &Path, name: &Name, lang: Lang) -> Result<(), Failur
         );
         return Err(Failure::message(Exit::Conflict, text));
     }
+    if lang == Lang::Rust && name.as_str().starts_with(|first: char| first.is_ascii_digit()) {
+        let text =
+            format!("failed to make {name}: cargo takes no name that begins with a digit (hint: choose another name)");
+        return Err(Failure::message(Exit::Invalid, text));
+    }
     let (example, files) = lang.example();
     for (path, text) in files {
         write_file(folder, path, &renamed(path, text, example, name))?;
@@ -168,5 +173,14 @@ mod tests {
         let again = write(&folder.path().join("shop"), &"shop".parse().unwrap(), Lang::Rust).unwrap_err();
         assert!(again.to_string().contains("not empty"), "{again}");
         assert!(!folder.path().join("shop/Cargo.toml").exists());
+    }
+
+    #[test]
+    fn a_name_that_cargo_refuses_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, name) = (folder.path().join("2nd"), "2nd".parse().unwrap());
+        let refused = write(&path, &name, Lang::Rust).unwrap_err().to_string();
+        assert!(refused.contains("begins with a digit") && !path.exists(), "{refused}");
+        write(&path, &name, Lang::Js).unwrap();
     }
 }
