@@ -13,6 +13,7 @@ pub mod nearest;
 pub mod problem;
 pub mod quantity;
 pub mod resource;
+pub mod rollback;
 pub mod trust;
 pub mod validate;
 pub mod why;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod project;
+mod rollout;
 mod serving;
 
 use std::net::SocketAddr;
@@ -15,6 +16,9 @@ use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
 
 pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage, SetImageArgs};
+pub(crate) use self::rollout::{
+    PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
+};
 pub(crate) use self::serving::{MirrorOf, RegistryArgs, TlsArgs};
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
@@ -99,6 +103,9 @@ pub(crate) enum Verb {
     Describe(DescribeArgs),
     /// Change how many replicas a service has
     Scale(ScaleArgs),
+    /// How far a change of a service is, what was rolled out before, and back to it
+    #[command(subcommand)]
+    Rollout(RolloutVerb),
     /// Show why a service's replicas are where they are, and what one that waits lacks
     Why(WhyArgs),
     /// Let nodes keep what they have and get nothing new
@@ -113,8 +120,12 @@ pub(crate) enum Verb {
     Label(LabelArgs),
     /// Move replicas until nodes are evenly full
     Rebalance(RebalanceArgs),
+    /// List replicas that run
+    Ps(PsArgs),
     /// Print what a service or replica wrote
     Logs(LogsArgs),
+    /// Remove services; those that run with --force
+    Rm(RmArgs),
     /// Delete objects
     Delete(DeleteArgs),
     /// Write all of the cluster into a file, while it serves: objects, registry, token and authority

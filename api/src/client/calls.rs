@@ -11,7 +11,8 @@ use crate::client::{Client, Error};
 use crate::digest::Digest;
 use crate::id::Name;
 use crate::problem::{Code, Problem};
-use crate::resource::{Kind, Node, NodeChange, Object, Spec, Token, TokenCreated, TokenRequest};
+use crate::resource::{Kind, Node, NodeChange, Object, Service, Spec, Token, TokenCreated, TokenRequest};
+use crate::rollback::{RollBack, RolledBack};
 use crate::why::{Rebalance, Why};
 use crate::wire::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 
@@ -256,6 +257,18 @@ impl Client {
     pub async fn scale(&self, namespace: &Name, service: &str, replicas: u32) -> Result<Value, Error> {
         let path = format!("{}/scale", object_path(Kind::Service, namespace, service)?);
         self.json(self.request(Method::PUT, &path, &[]).json(&json!({ "replicas": replicas }))).await
+    }
+
+    /// Makes a service's replicas from an earlier revision's template again.
+    pub async fn roll_back(&self, namespace: &Name, service: &str, to: RollBack) -> Result<RolledBack, Error> {
+        let path = format!("{}/rollback", object_path(Kind::Service, namespace, service)?);
+        self.json(self.request(Method::POST, &path, &[]).json(&to)).await
+    }
+
+    /// Replaces all replicas of a service with new ones.
+    pub async fn restart(&self, namespace: &Name, service: &str) -> Result<Service, Error> {
+        let path = format!("{}/restart", object_path(Kind::Service, namespace, service)?);
+        self.json(self.request(Method::POST, &path, &[])).await
     }
 }
 

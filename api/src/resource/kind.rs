@@ -111,6 +111,16 @@ impl Kind {
         }
     }
 
+    /// The kind that is nearest to one of Kubernetes'.
+    fn elsewhere(text: &str) -> Option<Self> {
+        Some(match text {
+            "pod" | "pods" | "po" | "container" | "containers" => Self::Replica,
+            "deployment" | "deployments" | "deploy" | "ingress" | "ingresses" => Self::Service,
+            "replicaset" | "replicasets" | "rs" => Self::Revision,
+            _ => return None,
+        })
+    }
+
     pub fn is_namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::Node | Self::Token)
     }
@@ -130,7 +140,8 @@ impl FromStr for Kind {
         Self::ALL.into_iter().find(is).ok_or_else(|| UnknownKind {
             text: text.chars().take(60).collect(),
             hint: crate::nearest::nearest(&lower, Self::ALL.map(Self::singular))
-                .and_then(|name| Self::ALL.into_iter().find(|kind| kind.singular() == name)),
+                .and_then(|name| Self::ALL.into_iter().find(|kind| kind.singular() == name))
+                .or_else(|| Self::elsewhere(&lower)),
         })
     }
 }
@@ -157,6 +168,7 @@ mod tests {
             assert_eq!(kind.names().to_lowercase(), kind.plural());
             assert_eq!(kind.name().to_lowercase(), kind.singular());
         }
+        assert_eq!("pods".parse::<Kind>().unwrap_err().hint, Some(Kind::Replica));
         assert_eq!("servcie".parse::<Kind>().unwrap_err().hint, Some(Kind::Service));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Allow;
@@ -40,6 +41,10 @@ pub struct Template {
     pub env: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
+    /// Nodes make nothing of it: it tells one revision from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub restarted_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -50,6 +50,10 @@ pub struct ServiceSpec {
     /// What happens when a node and the control plane lose each other.
     #[serde(default, skip_serializing_if = "Offline::is_default")]
     pub offline: Offline,
+    /// When all its replicas were last asked to be new ones: another time makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub restarted_at: Option<Timestamp>,
 }
 
 impl ServiceSpec {
@@ -67,6 +71,7 @@ impl ServiceSpec {
             placement: Placement::default(),
             update: Update::default(),
             offline: Offline::default(),
+            restarted_at: None,
         }
     }
 
@@ -81,7 +86,23 @@ impl ServiceSpec {
             instance: self.instance.clone(),
             env: self.env.clone(),
             allow: self.allow.clone(),
+            restarted_at: self.restarted_at,
         }
+    }
+
+    /// Takes over what replicas are made from; all else stays.
+    pub fn roll_back(&mut self, template: Template) {
+        // No `..`: what a template gets, goes back as well.
+        let Template { image, timeout, in_flight, resources, limits, instance, env, allow, restarted_at } = template;
+        self.image = image;
+        self.http.timeout = timeout;
+        self.http.in_flight = in_flight;
+        self.resources = resources;
+        self.limits = limits;
+        self.instance = instance;
+        self.env = env;
+        self.allow = allow;
+        self.restarted_at = restarted_at;
     }
 }
 
@@ -314,4 +335,24 @@ pub struct Condition {
 impl Spec for ServiceSpec {
     const KIND: Kind = Kind::Service;
     type Status = ServiceStatus;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_back_takes_all_of_a_template_and_nothing_else() {
+        let mut old = ServiceSpec::new("cart:1".parse().unwrap());
+        old.http.in_flight = 3;
+        old.env.insert("LOG".to_owned(), "debug".to_owned());
+        old.limits.memory = Some(Bytes::mebi(3));
+        old.restarted_at = Some(Timestamp::UNIX_EPOCH);
+        let mut new = ServiceSpec::new("cart:2".parse().unwrap());
+        new.http.routes = vec![Route { host: None, path: "/".to_owned() }];
+        let routes = new.http.routes.clone();
+        new.roll_back(old.template());
+        assert_eq!(new.template(), old.template());
+        assert_eq!(new.http.routes, routes);
+    }
 }

@@ -17,9 +17,11 @@ mod logs;
 mod new;
 mod node;
 mod nodes;
+mod ps;
 mod pull;
 mod push;
 mod rmi;
+mod rollout;
 mod run;
 mod scale;
 mod server;
@@ -84,6 +86,9 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Get(get) => get::run(&context, get).await,
             Verb::Describe(describe) => describe::run(&context, describe).await,
             Verb::Scale(scale) => scale::run(&context, scale).await,
+            Verb::Rollout(verb) => rollout::run(&context, verb).await,
+            Verb::Ps(args) => ps::ps(&context, args).await,
+            Verb::Rm(args) => ps::rm(&context, args).await,
             Verb::Why(args) => why::why(&context, args).await,
             Verb::Rebalance(args) => why::rebalance(&context, args).await,
             Verb::Cordon(args) => nodes::cordon(&context, args).await,

@@ -12,10 +12,24 @@ use crate::exit::{Exit, Failure};
 
 /// Waits until each of the services is ready in its generation of now or later.
 pub(super) async fn until_ready(client: &Client, services: &[(Name, String)], limit: Duration) -> Result<(), Failure> {
+    until_ready_telling(client, services, limit, &mut |_| ()).await
+}
+
+/// The same, telling of each state that is seen.
+pub(super) async fn until_ready_telling(
+    client: &Client,
+    services: &[(Name, String)],
+    limit: Duration,
+    tell: &mut dyn FnMut(&Service),
+) -> Result<(), Failure> {
     let deadline = tokio::time::Instant::now() + limit;
     for (namespace, name) in services {
         let mut last = None;
-        let ready = tokio::time::timeout_at(deadline, one_ready(client, namespace, name, &mut last)).await;
+        let mut see = |service: Service| {
+            tell(&service);
+            last = Some(service);
+        };
+        let ready = tokio::time::timeout_at(deadline, one_ready(client, namespace, name, &mut see)).await;
         match ready {
             Ok(result) => result?,
             Err(_) => {
@@ -31,7 +45,12 @@ pub(super) async fn until_ready(client: &Client, services: &[(Name, String)], li
     Ok(())
 }
 
-async fn one_ready(client: &Client, namespace: &Name, name: &str, last: &mut Option<Service>) -> Result<(), Failure> {
+async fn one_ready(
+    client: &Client,
+    namespace: &Name,
+    name: &str,
+    see: &mut impl FnMut(Service),
+) -> Result<(), Failure> {
     let mut changes = Box::pin(client.watch(Kind::Service, Scope::Namespace(namespace.clone()), ListQuery::default()));
     while let Some(change) = changes.next().await {
         let seen: Vec<Value> = match change? {
@@ -47,7 +66,7 @@ async fn one_ready(client: &Client, namespace: &Name, name: &str, last: &mut Opt
             let service: Service =
                 serde_json::from_value(object).map_err(|error| Failure::new(Exit::Internal, error))?;
             let is_ready = is_ready(&service);
-            *last = Some(service);
+            see(service);
             if is_ready {
                 return Ok(());
             }
@@ -60,12 +79,12 @@ fn is_named(object: &Value, name: &str) -> bool {
     object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
 }
 
-fn is_ready(service: &Service) -> bool {
+pub(super) fn is_ready(service: &Service) -> bool {
     service.status.observed_generation >= service.metadata.generation
         && service.status.condition("Ready").is_some_and(|condition| condition.status)
 }
 
-fn reason(service: &Service) -> String {
+pub(super) fn reason(service: &Service) -> String {
     match service.status.condition("Ready") {
         Some(condition) if condition.message.is_empty() => condition.reason.clone(),
         Some(condition) => condition.message.clone(),

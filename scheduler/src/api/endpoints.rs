@@ -9,7 +9,7 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 
 use super::openapi::{self as doc, Answer, Param};
 use super::target::Target;
-use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, scale, tokens, write};
+use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, rollout, scale, tokens, write};
 
 /// One method on one path.
 pub(super) struct Endpoint {
@@ -133,6 +133,7 @@ fn delete_endpoint(At { path, kind, .. }: &At) -> Endpoint {
 fn service_doors() -> Vec<Endpoint> {
     const SERVICE: &str = "/v1/namespaces/{namespace}/services/{name}";
     let (scale, logs) = (format!("{SERVICE}/scale"), format!("{SERVICE}/logs"));
+    let (rollback, restart) = (format!("{SERVICE}/rollback"), format!("{SERVICE}/restart"));
     let replica_logs = "/v1/namespaces/{namespace}/replicas/{name}/logs";
     let lines = [Param::Follow, Param::Tail, Param::Since];
     vec![
@@ -147,6 +148,30 @@ fn service_doors() -> Vec<Endpoint> {
             Method::PUT,
             on(MethodFilter::PUT, |State(s): Shared, target: Target, body: Body| scale::put(s, target, body)),
             doc::operation(&scale, "putScale", "Sets it", &[Param::ScaleBody], Answer::Scale),
+        ),
+        endpoint(
+            &rollback,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target, body: Body| rollout::roll_back(s, target, body)),
+            doc::operation(
+                &rollback,
+                "rollBack",
+                "Makes replicas again from an earlier Revision's template",
+                &[Param::RollBackBody],
+                Answer::RolledBack,
+            ),
+        ),
+        endpoint(
+            &restart,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target| rollout::restart(s, target)),
+            doc::operation(
+                &restart,
+                "restart",
+                "Replaces all replicas of a Service with new ones, as its `update` says",
+                &[],
+                Answer::Object(Kind::Service),
+            ),
         ),
         endpoint(
             &logs,

@@ -3,6 +3,7 @@
 use skiff_api::Kind;
 use skiff_api::Problem;
 use skiff_api::resource as r;
+use skiff_api::rollback::{RollBack, RolledBack};
 use skiff_api::why::{Rebalance, Why};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
@@ -35,6 +36,7 @@ pub(super) enum Param {
     Body(Kind),
     SparseBody,
     ScaleBody,
+    RollBackBody,
     NodeChangeBody,
     TokenBody,
 }
@@ -48,6 +50,7 @@ pub(super) enum Answer {
     List(Kind),
     Applied,
     Scale,
+    RolledBack,
     Why,
     Rebalance,
     Logs,
@@ -75,9 +78,12 @@ impl Param {
             Self::Follow => ("follow", Type::Boolean, "Go on with new lines as they come"),
             Self::Tail => ("tail", Type::Integer, "Only the last so many lines of each replica"),
             Self::Since => ("since", Type::String, "Only lines from a time (RFC 3339) or a span (`10m`) ago on"),
-            Self::Body(_) | Self::SparseBody | Self::ScaleBody | Self::NodeChangeBody | Self::TokenBody => {
-                return None;
-            }
+            Self::Body(_)
+            | Self::SparseBody
+            | Self::ScaleBody
+            | Self::RollBackBody
+            | Self::NodeChangeBody
+            | Self::TokenBody => return None,
         })
     }
 
@@ -88,6 +94,7 @@ impl Param {
                 Some((Kind::Service.name().to_owned(), "An object with only the fields that are meant"))
             }
             Self::ScaleBody => Some((Scale::name().into_owned(), "The number of replicas")),
+            Self::RollBackBody => Some((RollBack::name().into_owned(), "Which revision")),
             Self::NodeChangeBody => Some((r::NodeChange::name().into_owned(), "What is to change")),
             Self::TokenBody => Some((r::TokenRequest::name().into_owned(), "What it is to be good for")),
             _ => None,
@@ -137,6 +144,7 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
         Answer::List(kind) => ("200", JSON, named(&format!("{kind}List"))),
         Answer::Applied => ("200", JSON, named(&Applied::name())),
         Answer::Scale => ("200", JSON, named(&Scale::name())),
+        Answer::RolledBack => ("200", JSON, named(&RolledBack::name())),
         Answer::Why => ("200", JSON, named(&Why::name())),
         Answer::Rebalance => ("200", JSON, named(&Rebalance::name())),
         Answer::Logs => ("200", "application/x-ndjson", named(&ReplicaLine::name())),
@@ -172,6 +180,8 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<r::Metadata>(&mut schemas);
     add::<Applied>(&mut schemas);
     add::<Scale>(&mut schemas);
+    add::<RollBack>(&mut schemas);
+    add::<RolledBack>(&mut schemas);
     add::<r::NodeChange>(&mut schemas);
     add::<r::TokenRequest>(&mut schemas);
     add::<Why>(&mut schemas);

@@ -5,6 +5,7 @@
 //! - [`grants`]: what services may reach.
 //! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
 //! - [`projects`]: from `skiff new` to an answer, with the language's own tools.
+//! - [`rollouts`]: back to an earlier revision, the same once more; docker's words.
 //! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
 
 mod examples;
@@ -12,6 +13,7 @@ mod first_steps;
 mod grants;
 mod manifests;
 mod projects;
+mod rollouts;
 mod updates;
 
 use skiff_tests::{Cluster, guest};

@@ -7,10 +7,10 @@ use skiff_tests::{Cluster, Request, Run, eventually};
 
 use super::{PROBE_HOST, push, run_probe};
 
-const APP: &str = "kind: Service\nname: app\nimage: app\nreplicas: 2\nhttp:\n  routes: [{path: /}]\n";
+pub(super) const APP: &str = "kind: Service\nname: app\nimage: app\nreplicas: 2\nhttp:\n  routes: [{path: /}]\n";
 
 /// Asks all the while that `act` takes, and returns how often the gateway was asked.
-fn under_load<T>(cluster: &Cluster, act: impl FnOnce() -> T) -> (T, usize) {
+pub(super) fn under_load<T>(cluster: &Cluster, act: impl FnOnce() -> T) -> (T, usize) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let askers: Vec<_> = (0..4)
