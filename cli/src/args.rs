@@ -185,6 +185,9 @@ pub(crate) struct NodeRunArgs {
     /// Where other nodes ask for services that are here; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7071")]
     pub peer: SocketAddr,
+    /// Serve /metrics and /healthz in plain HTTP at this address of the machine's own, such as 127.0.0.1:9070
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
     /// Nodes of one site can dial one another
     #[arg(long, value_parser = site)]
     pub site: Option<String>,

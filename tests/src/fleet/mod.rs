@@ -216,6 +216,15 @@ impl Fleet {
     /// When it is running, or does not get ready.
     #[track_caller]
     pub fn start_node(&mut self, name: &str) {
+        self.start_node_that_says(name);
+    }
+
+    /// The same, with the line in which it says that it is ready.
+    ///
+    /// # Panics
+    /// When it is running, or does not get ready.
+    #[track_caller]
+    pub fn start_node_that_says(&mut self, name: &str) -> String {
         let gateway = self.nodes[name].gateway.to_string();
         let args = self.nodes[name].args.clone();
         assert!(self.nodes[name].process.is_none(), "node {name} is running");
@@ -228,6 +237,7 @@ impl Fleet {
         let node = self.nodes.get_mut(name).expect("it was started");
         node.gateway = gateway.unwrap_or_else(|| panic!("a first line that is not ready: {line:?}"));
         node.process = Some(process);
+        line
     }
 
     /// `skiff node` on that machine and its data folder, for tests of starts that fail.

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use skiff_tests::Request;
 use skiff_tests::fleet::Fleet;
 use skiff_tests::wait::within;
 
@@ -125,4 +126,26 @@ fn commands_believe_the_authority_of_their_context_and_no_other() {
     // Nobody else vouches for it.
     let token = context["token"].as_str().unwrap();
     other.skiff(&["--server", &fleet.server_url(), "--token", token, "get", "nodes"]).fails_with(6);
+}
+
+#[test]
+fn metrics_are_for_the_machine_alone() {
+    let mut fleet = Fleet::on_loopback();
+    let token = fleet.token();
+    let url = fleet.server_url();
+    let args = ["--join", &url, "--token", &token, "--metrics", "0.0.0.0:0"];
+    says(fails(fleet.node_command("n1", "127.0.0.1:0"), &args), 4, "anybody could read them");
+
+    fleet.join("n1", &["--metrics", "127.0.0.1:0"]);
+    fleet.kill_node("n1");
+    let said = fleet.start_node_that_says("n1");
+    let (_, addr) = said.rsplit_once(" metrics=http://").unwrap_or_else(|| panic!("no address: {said}"));
+    let ask = |path: &str| Request::new(addr.parse().unwrap(), "GET", path).send().unwrap();
+    assert_eq!(ask("/healthz").text(), "ok\n");
+    let metrics = ask("/metrics");
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(metrics.text().contains("skiff_code_loads_total"), "{}", metrics.text());
+    assert_eq!(ask("/v1/services").status, 404);
+    let (code, error) = fails(fleet.node_command("n2", "127.0.0.1:0"), &["--metrics", addr]);
+    assert!(code == 9 && error.contains("--metrics"), "exit {code}: {error}");
 }

@@ -9,6 +9,7 @@
 //! Only the first start needs the control plane. Every later one serves what is on the disk before it looks for anybody.
 
 mod member;
+mod monitor;
 mod serve;
 
 use crate::Outcome;

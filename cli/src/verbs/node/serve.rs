@@ -14,9 +14,11 @@ use skiff_link::tls;
 use skiff_registry::ClientOptions;
 
 use super::member::{self, Wanted};
+use super::monitor::Monitor;
 use crate::args::{NodeRunArgs, ServerArgs};
 use crate::context::user_folder;
 use crate::exit::{Exit, Failure};
+use crate::verbs::serving::api;
 use crate::verbs::serving::data::Data;
 use crate::verbs::serving::listen::{listen, local_addr};
 use crate::verbs::serving::node::{self, GatewayArgs, machine_name};
@@ -42,6 +44,7 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     let gateway_addr = local_addr(&gateway.plain)?;
     let peer = listen("other nodes", "--peer", args.peer)?;
     let peer_addr = local_addr(&peer)?;
+    let monitor = args.metrics.map(Monitor::open).transpose()?;
     let membership = Membership::open(disk.clone(), data.join("node"));
     let membership = membership.map_err(|error| Failure::new(Exit::Invalid, error))?;
     let clock = Clock::new(membership.time());
@@ -68,7 +71,9 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     };
     let node = Arc::new(node::start(options).await?);
     let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
-    writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls} peer={peer_addr}", node.gateway_addr())
+    let metrics = monitor.as_ref().map(|monitor| format!(" metrics=http://{}", monitor.addr)).unwrap_or_default();
+    let monitor = monitor.map(|monitor| monitor.serve(&node));
+    writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls} peer={peer_addr}{metrics}", node.gateway_addr())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the node is ready"))?;
 
@@ -90,6 +95,10 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
             Err(error) => Failure::new(Exit::Internal, error).during("failed to keep in touch with the control plane"),
         }),
     };
+    if let Some((stop, task)) = monitor {
+        drop(stop);
+        api::drain(task).await;
+    }
     if let Some(node) = Arc::into_inner(node) {
         tokio::select! {
             () = node.shutdown() => {}
