@@ -36,7 +36,8 @@ const TS: &[File] =
     files!("examples/hello-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
 
 const RUST_SDK: &[File] = files!(
-    "sdk/rust": "Cargo.toml", "src/error.rs", "src/export.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs",
+    "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/error.rs",
+    "src/export.rs", "src/json.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs", "src/router.rs",
 );
 const JS_SDK: &[File] = files!(
     "sdk/js": "package.json", "index.js", "index.d.ts", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs",
@@ -158,11 +159,16 @@ mod tests {
     #[test]
     fn every_file_of_the_sdks_is_vendored() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (sdk, files) in [("sdk/rust/src", RUST_SDK), ("sdk/js/build", JS_SDK), ("sdk/js/runtime", JS_SDK)] {
-            for entry in fs::read_dir(root.join(sdk)).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                let path = format!("{}/{name}", sdk.rsplit('/').next().unwrap());
-                assert!(files.iter().any(|(known, _)| *known == path), "{sdk}/{name} is not in the list");
+        let folders = [
+            ("sdk/rust", "src", RUST_SDK),
+            ("sdk/rust", "macros/src", RUST_SDK),
+            ("sdk/js", "build", JS_SDK),
+            ("sdk/js", "runtime", JS_SDK),
+        ];
+        for (sdk, folder, files) in folders {
+            for entry in fs::read_dir(root.join(sdk).join(folder)).unwrap() {
+                let path = format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap());
+                assert!(files.iter().any(|(known, _)| *known == path), "{sdk}/{path} is not in the list");
             }
         }
     }

@@ -2,8 +2,7 @@
 
 use skiff_sdk::{Error, Request, Response};
 
-skiff_sdk::http!(hello);
-
+#[skiff_sdk::handler]
 fn hello(request: Request) -> Result<Response, Error> {
     match (request.method(), request.path()) {
         ("GET" | "HEAD", "/") => Ok(Response::text("Hello from Skiff!\n")),

@@ -3,8 +3,7 @@
 //! ```no_run
 //! use skiff_sdk::{Error, Request, Response};
 //!
-//! skiff_sdk::http!(handle);
-//!
+//! #[skiff_sdk::handler]
 //! fn handle(mut request: Request) -> Result<Response, Error> {
 //!     match (request.method(), request.path()) {
 //!         ("GET", "/") => Ok(Response::text("Hello\n")),
@@ -25,23 +24,46 @@
 //! a plain function that may block, and what it leaves in memory is gone with it. Therefore this crate sits directly on
 //! the `wasip2` crate, the WASI project's own bindings to wasi:http 0.2: no executor, no `http` or `serde` types, little
 //! code to compile and few pages to touch. An async crate such as `wstd` makes a component about twice as large
-//! before the first line of the service; use it, or `wasip2` itself, for a service that streams: Skiff runs any component
-//! that exports `wasi:http/incoming-handler`.
+//! before the first line of the service; use it, or `wasip2` itself, for a service that does several things at once: Skiff
+//! runs any component that exports `wasi:http/incoming-handler`.
+//!
+//! # Also here
+//! [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
+//! [`Request::reader`] for bodies that are not held in memory, and with the feature `json` `Json`, `Request::json`,
+//! `Answer::json`.
 //!
 //! # Edge cases
 //! - A handler that panics traps: its caller gets a 500 from the host, and the message is in the service's log.
 //! - The body is read when asked for; a handler that never asks never pays for it.
 //! - When the caller has gone, writing the response stops silently: nobody is there to be told.
 
+mod body;
+pub mod client;
 mod error;
 mod export;
+#[cfg(feature = "json")]
+mod json;
 pub mod log;
 mod request;
 mod response;
+mod router;
 
+pub use body::{Body, BodyError, BodyWriter};
 pub use error::Error;
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use request::{BODY_BYTES_MAX, Request};
 pub use response::{IntoResponse, Response};
+pub use router::Router;
+/// Makes a function this component's HTTP handler, as [`http!`] does.
+///
+/// ```no_run
+/// #[skiff_sdk::handler]
+/// fn hello(_request: skiff_sdk::Request) -> &'static str {
+///     "Hello"
+/// }
+/// ```
+pub use skiff_sdk_macros::handler;
 
 /// What [`http!`] expands to; not part of the interface.
 #[doc(hidden)]

@@ -1,17 +1,12 @@
 //! An incoming request.
 
-use wasip2::{
-    http::types::{IncomingRequest, Method},
-    io::streams::StreamError,
-};
+use wasip2::http::types::{IncomingRequest, Method};
 
 use crate::Error;
+use crate::body::{Body, BodyError};
 
 /// What [`Request::body`] reads at most: ample for JSON, and a small part of an instance's memory.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
-
-/// How much of a body is asked of the host at once: a read copies, so larger ones only need a larger buffer.
-const READ_BYTES: u64 = 64 << 10;
 
 /// An incoming request. Its parts are fetched from the host when they are first needed.
 #[derive(Debug)]
@@ -19,6 +14,7 @@ pub struct Request {
     inner: IncomingRequest,
     method: String,
     path_and_query: String,
+    params: Vec<(String, String)>,
 }
 
 impl Request {
@@ -36,7 +32,7 @@ impl Request {
             Method::Other(name) => name,
         };
         let path_and_query = inner.path_with_query().unwrap_or_default();
-        Self { inner, method, path_and_query }
+        Self { inner, method, path_and_query, params: Vec::new() }
     }
 
     /// In capitals: `GET`, `POST`, …
@@ -86,34 +82,54 @@ impl Request {
 
     /// Reads the body. A larger one is a 413, a connection that broke on the way a 400, and so is reading twice.
     pub fn body_up_to(&mut self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        let unreadable = |_| Error::new(400, "the request's body was read before");
-        let body = self.inner.consume().map_err(unreadable)?;
-        let stream = body.stream().map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        loop {
-            match stream.blocking_read(READ_BYTES) {
-                Ok(chunk) if chunk.len() > bytes_max - bytes.len() => {
-                    return Err(Error::new(413, format!("the request's body is larger than {bytes_max} bytes")));
-                }
-                Ok(chunk) if bytes.is_empty() => bytes = chunk,
-                Ok(chunk) => bytes.extend_from_slice(&chunk),
-                Err(StreamError::Closed) => return Ok(bytes),
-                Err(StreamError::LastOperationFailed(_)) => {
-                    return Err(Error::new(400, "the request's body ended early"));
-                }
+        self.reader()?.bytes_up_to(bytes_max).map_err(|error| match error {
+            BodyError::TooLarge { bytes_max } => {
+                Error::new(413, format!("the request's body is larger than {bytes_max} bytes"))
             }
-        }
+            BodyError::Cut => Error::new(400, "the request's body ended early"),
+        })
+    }
+
+    /// The body as it comes, for one that is large or has no end. Reading twice is a 400.
+    pub fn reader(&mut self) -> Result<Body, Error> {
+        let body = self.inner.consume().ok().and_then(Body::new);
+        body.ok_or_else(|| Error::new(400, "the request's body was read before"))
+    }
+
+    /// Reads the body, up to [`BODY_BYTES_MAX`], as JSON. What does not fit the type is a 400 that says where.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let bytes = self.body()?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::new(400, format!("the body does not fit: {error}")))
+    }
+
+    /// What a name of the [`Router`](crate::Router)'s pattern stands for, decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn set_params(&mut self, params: Vec<(String, String)>) {
+        self.params = params;
     }
 }
 
 /// Undoes `application/x-www-form-urlencoded`; a percent sign without two hex digits stands for itself.
 fn decoded(text: &str) -> String {
+    decoded_with(text, b' ')
+}
+
+/// The same of a path, where a plus is a plus.
+pub(crate) fn percent_decoded(text: &str) -> String {
+    decoded_with(text, b'+')
+}
+
+fn decoded_with(text: &str, plus: u8) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         rest = tail;
         match (first, tail) {
-            (b'+', _) => bytes.push(b' '),
+            (b'+', _) => bytes.push(plus),
             (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 bytes.push(hex(*high) << 4 | hex(*low));
                 rest = after;
@@ -142,5 +158,6 @@ mod tests {
         assert_eq!(decoded("100%"), "100%");
         assert_eq!(decoded("%zz%4"), "%zz%4");
         assert_eq!(decoded("%ff"), "\u{fffd}");
+        assert_eq!(percent_decoded("a+b%20c"), "a+b c");
     }
 }

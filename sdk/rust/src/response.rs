@@ -1,23 +1,41 @@
 //! An answer, and what can be turned into one.
 
-use std::io::Write as _;
+use std::fmt;
+use std::io::{self, Write as _};
 
-use wasip2::http::types::{Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{Fields, OutgoingResponse, ResponseOutparam};
 
 use crate::Error;
+use crate::body::{self, BodyWriter};
 
-/// An answer with its whole body in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+type Write = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()>>;
+
+/// An answer: its body in memory, or a function that writes it piece by piece.
+#[derive(Debug)]
 pub struct Response {
     status: u16,
     headers: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+    body: Content,
+}
+
+enum Content {
+    Whole(Vec<u8>),
+    Streamed(Write),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Streamed(_) => f.write_str("streamed"),
+        }
+    }
 }
 
 impl Response {
     /// An empty answer.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self { status, headers: Vec::new(), body: Content::Whole(Vec::new()) }
     }
 
     /// `200` with `text/plain`.
@@ -45,8 +63,33 @@ impl Response {
 
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
+        self.body = Content::Whole(body.into());
         self
+    }
+
+    /// A body that is written while the caller reads it, after the head was sent. An error ends the connection, so that
+    /// nobody takes what there is of it for all; one that says that the caller is gone can only be passed on.
+    ///
+    /// ```no_run
+    /// use std::io::Write;
+    ///
+    /// use skiff_sdk::Response;
+    ///
+    /// fn count() -> Response {
+    ///     Response::text("").with_stream(|body| (1..=1000).try_for_each(|number| writeln!(body, "{number}")))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_stream(mut self, write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + 'static) -> Self {
+        self.body = Content::Streamed(Box::new(write));
+        self
+    }
+
+    /// `200` with `text/event-stream`: events that the caller gets as they are sent with [`BodyWriter::event`].
+    pub fn events(write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + 'static) -> Self {
+        let head =
+            Self::new(200).with_header("content-type", "text/event-stream").with_header("cache-control", "no-cache");
+        head.with_stream(write)
     }
 
     pub(crate) fn send(self, out: ResponseOutparam) {
@@ -54,14 +97,16 @@ impl Response {
             Ok(head) => (head, self.body),
             Err(why) => {
                 crate::error!("failed to answer: {why}");
-                (OutgoingResponse::new(Fields::new()), Vec::new())
+                (OutgoingResponse::new(Fields::new()), Content::Whole(Vec::new()))
             }
         };
         // Only fails when asked for a second time.
         let outgoing = head.body();
         ResponseOutparam::set(out, Ok(head));
-        if let Ok(outgoing) = outgoing {
-            write(outgoing, &body);
+        let Ok(outgoing) = outgoing else { return };
+        match body {
+            Content::Whole(bytes) => body::send(outgoing, |writer| writer.write_all(&bytes)),
+            Content::Streamed(write) => body::send(outgoing, write),
         }
     }
 
@@ -79,29 +124,20 @@ impl Response {
     fn fields(&self) -> Result<Fields, String> {
         let is_length = |(name, _): &(String, Vec<u8>)| name.eq_ignore_ascii_case("content-length");
         // A length lets the connection be kept without chunked encoding.
-        let length = (!self.headers.iter().any(is_length) && !matches!(self.status, 100..200 | 204 | 304))
-            .then(|| ("content-length".to_owned(), self.body.len().to_string().into_bytes()));
+        let length = match &self.body {
+            Content::Whole(bytes)
+                if !self.headers.iter().any(is_length) && !matches!(self.status, 100..200 | 204 | 304) =>
+            {
+                Some(("content-length".to_owned(), bytes.len().to_string().into_bytes()))
+            }
+            _ => None,
+        };
         let headers: Vec<_> = self.headers.iter().cloned().chain(length).collect();
         Fields::from_list(&headers).map_err(|error| {
             let fields = Fields::new();
             let refused = headers.iter().find_map(|(name, value)| Some((name, fields.append(name, value).err()?)));
             refused.map_or_else(|| error.to_string(), |(name, error)| format!("header {name}: {error}"))
         })
-    }
-}
-
-/// Writes the body and closes it. A caller that has gone is no error: there is nobody to tell.
-fn write(outgoing: OutgoingBody, body: &[u8]) {
-    if !body.is_empty()
-        && let Ok(mut stream) = outgoing.write()
-        && stream.write_all(body).is_err()
-    {
-        // Dropped unfinished, so that the host does not pass a cut body off as a whole one.
-        return;
-    }
-    // Fails when the body is not as long as a content-length that the handler set.
-    if let Err(error) = OutgoingBody::finish(outgoing, None) {
-        crate::error!("failed to finish the answer: {error}");
     }
 }
 

@@ -37,8 +37,9 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("xtask", &[]),
 ];
 
-/// What stands outside the workspace: guests see the SDK only, the SDK nothing, the fuzz targets what they fuzz.
-const OUTSIDE: [(&str, &[&str]); 2] = [("skiff-sdk", &[]), ("skiff-fuzz", &["skiff-api", "skiff-registry"])];
+/// What stands outside the workspace: guests see the SDK only, the SDK its own macros, the fuzz targets what they fuzz.
+const OUTSIDE: [(&str, &[&str]); 3] =
+    [("skiff-sdk", &["skiff-sdk-macros"]), ("skiff-sdk-macros", &[]), ("skiff-fuzz", &["skiff-api", "skiff-registry"])];
 const GUESTS: &[&str] = &["skiff-sdk"];
 
 /// Nodes and control plane pull; only the program on top serves the registry.
