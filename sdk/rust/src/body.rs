@@ -82,12 +82,17 @@ pub struct BodyWriter {
 impl BodyWriter {
     /// Sends an event of `text/event-stream`, at once. Each line of the data becomes a line of the event.
     pub fn event(&mut self, name: &str, data: &str) -> io::Result<()> {
-        let mut text = String::with_capacity(name.len() + data.len() + 16);
-        // A name with a line break would begin another field.
-        if !name.is_empty() && !name.contains(['\n', '\r']) {
-            text.push_str("event: ");
-            text.push_str(name);
-            text.push('\n');
+        self.event_with_id("", name, data)
+    }
+
+    /// The same with an id: a browser that lost the connection sends the last one as `last-event-id` when it comes again.
+    pub fn event_with_id(&mut self, id: &str, name: &str, data: &str) -> io::Result<()> {
+        let mut text = String::with_capacity(id.len() + name.len() + data.len() + 24);
+        for (field, value) in [("id", id), ("event", name)] {
+            // A line break would begin another field.
+            if !value.is_empty() && !value.contains(['\n', '\r']) {
+                text.extend([field, ": ", value, "\n"]);
+            }
         }
         for line in data.split('\n') {
             text.push_str("data: ");

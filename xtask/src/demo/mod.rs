@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: from a checkout to running services, in Rust and JavaScript, and their answers, in one command.
 //!
 //! It does what a newcomer would do by hand, with the real command line, and shows each command before it runs: build the
-//! hello examples and `skiff`, start a cluster on an empty folder, push, apply, ask. Then the cluster stays up until Ctrl-C,
+//! examples and `skiff`, start a cluster on an empty folder, push, apply, ask: hello first, then a shop of four services in both
+//! languages that call each other. Then the cluster stays up until Ctrl-C,
 //! with commands to try. `skiff` is built by the dev profile: its dependencies are optimised there too, and it is compiled
 //! in a fraction of the time that a release build takes.
 //!
@@ -30,15 +31,35 @@ const STEPS: u8 = 5;
 
 /// An example that is deployed.
 struct Example {
-    name: &'static str,
     what: &'static str,
+    /// Guests, and what they are pushed as.
+    images: &'static [(&'static str, &'static str)],
     manifest: &'static str,
     path: &'static str,
+    /// What is sent, and where to, once it has answered.
+    sent: Option<(&'static str, &'static str)>,
 }
 
 const EXAMPLES: [Example; 2] = [
-    Example { name: "hello", what: "the Rust service", manifest: "examples/hello/skiff.yaml", path: "/" },
-    Example { name: "hello-js", what: "the JavaScript service", manifest: "examples/hello-js/skiff.yaml", path: "/js" },
+    Example {
+        what: "a service in Rust",
+        images: &[("hello", "hello")],
+        manifest: "examples/hello/skiff.yaml",
+        path: "/",
+        sent: None,
+    },
+    Example {
+        what: "a shop: a front in JavaScript, before three services in Rust that call each other",
+        images: &[
+            ("shop-catalog", "shop/catalog"),
+            ("shop-prices", "shop/prices"),
+            ("shop-orders", "shop/orders"),
+            ("shop-web", "shop/web"),
+        ],
+        manifest: "examples/shop/skiff.yaml",
+        path: "/shop",
+        sent: Some(("/shop/orders", r#"{"item": "skiff", "count": 10}"#)),
+    },
 ];
 
 #[derive(clap::Args)]
@@ -74,10 +95,9 @@ struct Built {
 }
 
 fn built() -> Result<Built> {
-    let names = EXAMPLES.map(|example| example.name);
-    let guests = step(1, "build the hello examples, in Rust and JavaScript", || {
-        guests::build(&names, guests::Origin::default())
-    })?;
+    let names: Vec<&str> = EXAMPLES.iter().flat_map(|example| example.images).map(|(guest, _)| *guest).collect();
+    let guests =
+        step(1, "build the examples, in Rust and JavaScript", || guests::build(&names, guests::Origin::default()))?;
     let skiff = step(2, "build skiff", || binary::build("skiff", "skiff", Profile::Dev))?;
     Ok(Built { skiff, guests })
 }
@@ -114,16 +134,22 @@ fn deployed(built: &Built, folder: &Folder, cluster: &Cluster, since: Instant) -
 }
 
 fn deploy(built: &Built, folder: &Folder, cluster: &Cluster, number: u8, example: &Example) -> Result<()> {
-    let Example { name, what, manifest, path } = example;
-    step(number, &format!("deploy {what} and ask it"), || {
-        let guest = built.guests.get(*name).with_context(|| format!("failed to build {name}"))?;
-        let mut push = skiff(built, folder, &["push", name]);
-        echoed(push.arg(relative(guest)))?;
+    let Example { what, images, manifest, path, sent } = example;
+    step(number, &format!("deploy {what}, and ask"), || {
+        for (guest, image) in *images {
+            let file = built.guests.get(*guest).with_context(|| format!("failed to build {guest}"))?;
+            let mut push = skiff(built, folder, &["push", image]);
+            echoed(push.arg(relative(file)))?;
+        }
         // A JavaScript engine takes the dev profile's compiler a while.
         echoed(&mut skiff(built, folder, &["apply", "--wait", "--timeout", "300s", "-f", manifest]))?;
         println!("    $ curl {}{path}", cluster.gateway);
         let answer = request::get(&cluster.gateway, path)?;
         println!("{}", answer.body.trim_end());
+        if let Some((path, body)) = sent {
+            println!("    $ curl {}{path} -d {}", cluster.gateway, quoted(body));
+            println!("{}", request::post(&cluster.gateway, path, body)?.body.trim_end());
+        }
         Ok(())
     })
 }
@@ -136,10 +162,12 @@ fn to_try(built: &Built, folder: &Folder, cluster: &Cluster) -> String {
         "\nThe cluster stays up until Ctrl-C. In another terminal:\n
     export SKIFF_CONFIG={config}
     export PATH={bin}:\"$PATH\"
-    curl {gateway}/ {gateway}/js
+    curl {gateway}/ {gateway}/shop
+    skiff ps -A
     skiff get services
     skiff scale hello --replicas 3
     skiff get replicas
+    skiff logs orders -n shop
     skiff describe service hello
     skiff logs hello
     skiff delete service hello

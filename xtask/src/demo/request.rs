@@ -19,22 +19,36 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// `GET PATH` from `server`, which is `http://HOST:PORT`; anything but a 200 is an error.
+/// `GET PATH` from `server`, which is `http://HOST:PORT`; anything but a success is an error.
 pub(super) fn get(server: &str, path: &str) -> Result<Answer> {
-    let answer = exchange(server, path).with_context(|| format!("failed to get {server}{path}"))?;
-    if answer.status.split(' ').nth(1) != Some("200") {
+    ask(server, "GET", path, "")
+}
+
+/// `POST PATH` of a JSON text.
+pub(super) fn post(server: &str, path: &str, body: &str) -> Result<Answer> {
+    ask(server, "POST", path, body)
+}
+
+fn ask(server: &str, method: &str, path: &str, body: &str) -> Result<Answer> {
+    let failed = || format!("failed to {method} {server}{path}");
+    let answer = exchange(server, method, path, body).with_context(failed)?;
+    if !answer.status.split(' ').nth(1).is_some_and(|status| status.starts_with('2')) {
         bail!("{server}{path} answered {}: {}", answer.status, answer.body.trim_end());
     }
     Ok(answer)
 }
 
-fn exchange(server: &str, path: &str) -> Result<Answer> {
+fn exchange(server: &str, method: &str, path: &str, body: &str) -> Result<Answer> {
     let address = server.strip_prefix("http://").context("the address is not http://HOST:PORT")?;
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(WITHIN))?;
     stream.set_write_timeout(Some(WITHIN))?;
     // By 1.0 the answer ends with the connection: there are no chunks to put together.
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let about = match body.len() {
+        0 => String::new(),
+        length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+    };
+    write!(stream, "{method} {path} HTTP/1.0\r\nhost: {address}\r\n{about}connection: close\r\n\r\n{body}")?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes))

@@ -1,5 +1,5 @@
 //! The guests of the repository: every folder with a `Cargo.toml` or a `package.json` in `examples` and `tests/guests`, named
-//! by folder.
+//! by folder. An example of several services has a folder for each: `examples/shop/web` is `shop-web`.
 
 use std::{
     fs,
@@ -37,19 +37,43 @@ pub(super) fn all(root: &Path) -> Result<Vec<Source>> {
         if !parent.exists() {
             continue;
         }
-        let failed = || format!("failed to list {}", parent.display());
-        for entry in fs::read_dir(&parent).with_context(failed)? {
-            let dir = entry.with_context(failed)?.path();
-            let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { continue };
-            let Some(language) = Language::of(&dir) else { continue };
-            if let Some(other) = found.iter().find(|other| other.name == name) {
-                bail!("{} and {} would both build guest {name}", other.dir.display(), dir.display());
+        for (name, dir) in folders(&parent)? {
+            match Language::of(&dir) {
+                Some(language) => add(&mut found, Source { name, dir, language })?,
+                None => {
+                    for (part, dir) in folders(&dir)? {
+                        if let Some(language) = Language::of(&dir) {
+                            add(&mut found, Source { name: format!("{name}-{part}"), dir, language })?;
+                        }
+                    }
+                }
             }
-            found.push(Source { name: name.to_owned(), dir, language });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+fn add(found: &mut Vec<Source>, new: Source) -> Result<()> {
+    if let Some(other) = found.iter().find(|other| other.name == new.name) {
+        bail!("{} and {} would both build guest {}", other.dir.display(), new.dir.display(), new.name);
+    }
+    found.push(new);
+    Ok(())
+}
+
+/// The folders in one, with their names.
+fn folders(parent: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let failed = || format!("failed to list {}", parent.display());
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(parent).with_context(failed)? {
+        let dir = entry.with_context(failed)?.path();
+        match dir.file_name().and_then(|name| name.to_str()) {
+            Some(name) if dir.is_dir() => folders.push((name.to_owned(), dir)),
+            _ => {}
+        }
+    }
+    Ok(folders)
 }
 
 /// The named ones of `all`, or all when `names` is empty.
@@ -85,8 +109,10 @@ mod tests {
         fs::create_dir_all(root.path().join("examples/no-crate")).unwrap();
         fs::create_dir_all(root.path().join("examples/page")).unwrap();
         fs::write(root.path().join("examples/page/package.json"), "").unwrap();
+        fs::create_dir_all(root.path().join("examples/shop/web")).unwrap();
+        fs::write(root.path().join("examples/shop/web/package.json"), "").unwrap();
         let found = all(root.path()).unwrap();
-        assert_eq!(names(&found), ["hello", "page", "probe"]);
+        assert_eq!(names(&found), ["hello", "page", "probe", "shop-web"]);
         assert_eq!([found[0].language, found[1].language], [Language::Rust, Language::JavaScript]);
     }
 
