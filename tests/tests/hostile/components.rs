@@ -200,7 +200,6 @@ fn artifacts() -> Vec<Case> {
             with("nested-raw", WASM, || Component::hello().component(&nested(10_000)).bytes()),
             "never runs",
         )
-        .event("nested-raw", "CompileFailed", "more than 100 deep")
         .twin(with("nested-raw-a-little", WASM, || Component::hello().component(&nested(90)).bytes()), "200"),
         case(
             "a config that lies about an empty component",
