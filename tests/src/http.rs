@@ -80,7 +80,10 @@ impl Request {
         let head = format!("{}host: {host}\r\nconnection: close\r\n\r\n", self.head);
         // Who refuses a request may answer, and close, before all of it is sent.
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&self.body));
-        match (read_response(&mut BufReader::new(stream)), sent) {
+        let mut from = BufReader::new(stream);
+        // An answer to HEAD has no body, whatever its head says.
+        let came = if head.starts_with("HEAD ") { read_head(&mut from) } else { read_response(&mut from) };
+        match (came, sent) {
             (Ok(response), _) => Ok(response),
             (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
         }
