@@ -20,18 +20,22 @@
 //! that failed is kept, and its path printed.
 //!
 //! - [`cluster`]: one `skiff up`, and everything a test does to it.
+//! - [`docker`]: a Docker engine of a test's own.
 //! - [`fleet`]: a `skiff server` and its nodes, on loopback or on machines that can be cut off.
 //! - [`run`]: one finished command, and what it said.
 //! - [`http`]: a client for HTTP/1.1 that can also say what is wrong on purpose.
+//! - [`programs`]: other people's programs, from the machine or its package manager.
 //! - [`places`]: where the binary and the guests are.
 //! - [`wait`]: waiting with a deadline.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod cluster;
+pub mod docker;
 pub mod fleet;
 pub mod http;
 pub mod places;
+pub mod programs;
 pub mod run;
 pub mod wait;
 

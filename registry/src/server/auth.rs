@@ -26,6 +26,12 @@ pub enum Decision {
 /// catalog, of which each repository is then asked about.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, authorization_header: Option<&str>, action: Action, repository: Option<&str>) -> Decision;
+
+    /// `http` or `https`, as clients reach the registry, if something is open to who shows no token. Then clients are sent to
+    /// fetch one: docker asks for nothing without a login where only passwords are taken.
+    fn open_by(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The token in an `Authorization` header: a bearer token, or the password of any user.

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::auth::{Action, Authorizer, Decision, token_of};
 use super::error::Failure;
 use super::route::Target;
-use super::{blobs, lists, manifests, uploads};
+use super::{blobs, lists, manifests, tokens, uploads};
 use crate::hash::sha256;
 use crate::store::{self, Registry};
 
@@ -59,7 +59,11 @@ pub(super) struct Call {
 
 async fn handle(State(server): State<Server>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
+    let challenge = server.auth.open_by().and_then(|scheme| tokens::challenge(scheme, request.headers()));
     let mut response = dispatch(server, request).await.unwrap_or_else(IntoResponse::into_response);
+    if let Some(challenge) = challenge.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if is_head {
         // What an answer to GET would have said, without its body.
         let (parts, _body) = response.into_parts();
@@ -79,6 +83,9 @@ async fn dispatch(server: Server, request: Request) -> Result<Response, Failure>
         Method::DELETE => Action::Delete,
         _ => Action::Push,
     };
+    if path == "token" && parts.method == Method::GET && server.auth.open_by().is_some() {
+        return tokens::issue(&server, &parts.headers);
+    }
     // An unknown path is told only to whoever may be here at all.
     let Some(target) = Target::parse(path) else {
         server.check(&parts.headers, Action::Pull, None)?;

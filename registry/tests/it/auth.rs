@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use skiff_disk::Disk;
-use skiff_registry::server::token_of;
+use skiff_registry::server::{ANONYMOUS, token_of};
 use skiff_registry::{Action, Authorizer, Decision, Registry};
 
 use crate::support::{Server, manifest_of};
@@ -22,6 +22,56 @@ impl Authorizer for Tokens {
             _ => Decision::Unauthenticated,
         }
     }
+}
+
+/// The same, where anybody may pull from `pub/…`.
+struct OpenTokens;
+
+impl Authorizer for OpenTokens {
+    fn authorize(&self, header: Option<&str>, action: Action, repository: Option<&str>) -> Decision {
+        let is_nobody = header.and_then(token_of).is_none_or(|token| token == ANONYMOUS);
+        let is_open = action == Action::Pull && repository.is_some_and(|name| name.starts_with("pub/"));
+        match is_nobody {
+            true if is_open => Decision::Allowed,
+            true => Decision::Unauthenticated,
+            false => Tokens.authorize(header, action, repository),
+        }
+    }
+
+    fn open_by(&self) -> Option<&'static str> {
+        Some("http")
+    }
+}
+
+#[tokio::test]
+async fn where_anybody_may_pull_clients_are_sent_for_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::on(Registry::open(Disk::real(), dir.path()).unwrap(), OpenTokens).await;
+    let realm = format!("Bearer realm=\"http://{}/v2/token\",service=\"skiff\"", server.endpoint);
+    for path in ["/v2/", "/v2/secret/a/manifests/v1", "/v2/_catalog"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, realm.as_str()));
+    }
+    // Whoever has no login gets a token all the same, and what it opens is what is open.
+    let nobody = server.get("/v2/token?service=skiff&scope=repository:pub/a:pull").await;
+    assert_eq!((nobody.status, nobody.header("cache-control")), (StatusCode::OK, "no-store"));
+    let token = nobody.json()["token"].as_str().unwrap().to_owned();
+    let with = async |token: &str, path: &str| {
+        server.call(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], b"").await.status
+    };
+    assert_eq!(with(&token, "/v2/pub/a/manifests/v1").await, StatusCode::NOT_FOUND);
+    assert_eq!(with(&token, "/v2/secret/a/manifests/v1").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(with(&token, "/v2/").await, StatusCode::UNAUTHORIZED);
+    // A login's is its own, and a wrong one gets none.
+    let log_in = async |password: &str| {
+        let request = server.http.get(format!("http://{}/v2/token", server.endpoint)).basic_auth("x", Some(password));
+        request.send().await.unwrap()
+    };
+    let known: serde_json::Value = serde_json::from_slice(&log_in("reader").await.bytes().await.unwrap()).unwrap();
+    assert_eq!(known["token"], "reader");
+    assert_eq!(with("reader", "/v2/").await, StatusCode::OK);
+    assert_eq!(log_in("wrong").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(server.call(Method::POST, "/v2/token", &[], b"").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -101,6 +101,14 @@ impl Machines {
         command
     }
 
+    /// The same for a program that needs the machine's own file system, of which `ip` hides parts: all else but the network
+    /// is as it is here.
+    pub fn command_beside(&self, name: &str, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={NAMES}/{}", self.namespace(name))).arg(program);
+        command
+    }
+
     /// Does something on a machine, in a thread of its own.
     ///
     /// # Panics

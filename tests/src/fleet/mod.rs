@@ -87,6 +87,15 @@ impl Fleet {
     /// When it does not get ready.
     #[track_caller]
     pub fn on_machines(test: &str) -> Option<Self> {
+        Self::on_machines_with(test, &[])
+    }
+
+    /// The same with more arguments of `skiff server`.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[track_caller]
+    pub fn on_machines_with(test: &str, server_args: &[&str]) -> Option<Self> {
         let mut machines = match Machines::new() {
             Ok(machines) => machines,
             Err(why) => {
@@ -96,7 +105,7 @@ impl Fleet {
         };
         machines.add(SERVER);
         machines.add(CLIENT);
-        Some(Self::start(Some(machines), &[]))
+        Some(Self::start(Some(machines), server_args))
     }
 
     fn start(machines: Option<Machines>, server_args: &[&str]) -> Self {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use skiff_tests::{Cluster, eventually, guest};
 
-use super::programs::program;
+use skiff_tests::programs::program;
 
 /// A `docker-registry`; killed when dropped.
 pub(super) struct DockerRegistry {
@@ -111,7 +111,7 @@ fn a_registry_that_wants_a_login_gets_that_of_docker() {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     let hash =
-        super::programs::done(Command::new(program("htpasswd", "apache2-utils")).args(["-Bbn", "ann", "secret"]));
+        skiff_tests::programs::done(Command::new(program("htpasswd", "apache2-utils")).args(["-Bbn", "ann", "secret"]));
     std::fs::write(&users, hash).unwrap();
     let auth = format!("auth: {{htpasswd: {{realm: here, path: {}}}}}\n", users.display());
     let other = DockerRegistry::start(&auth);

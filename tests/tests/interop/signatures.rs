@@ -7,7 +7,7 @@ use serde_json::Value;
 use skiff_tests::{Cluster, Run, eventually, guest};
 
 use super::foreign::DockerRegistry;
-use super::programs::{done, program};
+use skiff_tests::programs::{done, program};
 
 fn push(cluster: &Cluster, image: &str) -> String {
     let run = cluster.skiff(&["push", image, guest("hello").to_str().unwrap()]).ok();

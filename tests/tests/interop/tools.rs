@@ -8,7 +8,7 @@ use skiff_tests::{Cluster, Run, guest};
 
 use super::foreign::DockerRegistry;
 use super::image::{hello, tar};
-use super::programs::{done, program};
+use skiff_tests::programs::{done, program};
 
 fn push_hello(cluster: &Cluster, image: &str) {
     cluster.skiff(&["push", image, guest("hello").to_str().unwrap()]).ok();

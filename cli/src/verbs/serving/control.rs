@@ -55,7 +55,8 @@ impl Control {
         let RegistryArgs { registry_tokens, anonymous_pull, blob_max, plain_http, mirror } = registry;
         let pulls = random_token()?;
         let nodes = Token::new(pulls.as_str());
-        let rights = RegistryRights::new(Token::new(token), nodes, anonymous_pull, registry_tokens)?;
+        let scheme = if fleet.is_some() { "https" } else { "http" };
+        let rights = RegistryRights::new(Token::new(token), nodes, anonymous_pull, registry_tokens, scheme)?;
         let limits = RegistryLimits { blob_bytes_max: blob_max.0, ..RegistryLimits::default() };
         let (store, registry) = open(data, disk, limits).await?;
         let sync_failed = store.sync_failed().boxed();

@@ -4,7 +4,7 @@
 //! The file has the hash of each token, so that whoever reads it learns none. It is looked at when a request comes, at most
 //! every two seconds, and read again when it changed; a change that cannot be read is logged, and the tokens stay as they
 //! were. The version check is refused to whoever shows no token, also where anybody may pull: it is where docker, podman and
-//! oras learn that there is something to log in to, and without a login they go on and pull.
+//! oras learn how to get one, and whoever has no login gets that of nobody.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
 use skiff_registry::hash::sha256;
-use skiff_registry::server::{Pattern, Rights, token_of};
+use skiff_registry::server::{ANONYMOUS, Pattern, Rights, token_of};
 use skiff_registry::{Action, Authorizer, Decision};
 use skiff_scheduler::api::Token;
 
@@ -33,6 +33,8 @@ pub(super) struct RegistryRights {
     /// What whoever shows no token may do.
     anonymous: Rights,
     file: Option<TokenFile>,
+    /// `http` or `https`.
+    scheme: &'static str,
 }
 
 impl RegistryRights {
@@ -41,10 +43,11 @@ impl RegistryRights {
         nodes: Token,
         anonymous_pull: Vec<Pattern>,
         file: Option<PathBuf>,
+        scheme: &'static str,
     ) -> Result<Self, Failure> {
         let anonymous = Rights { pull: anonymous_pull, ..Rights::default() };
         let file = file.map(TokenFile::open).transpose()?;
-        Ok(Self { cluster, nodes, anonymous, file })
+        Ok(Self { cluster, nodes, anonymous, file, scheme })
     }
 
     fn decide(&self, header: Option<&str>, action: Action, repository: Option<&str>) -> Decision {
@@ -56,17 +59,20 @@ impl RegistryRights {
         }
         // podman without a login sends an empty user and password.
         let token = header.map(|header| token_of(header).unwrap_or_default());
-        let is_nobody = header.is_none_or(|header| is_basic(header) && token.as_deref() == Some(""));
+        let is_nobody = header.is_none_or(|header| match token.as_deref() {
+            Some("") => is_basic(header),
+            token => token == Some(ANONYMOUS),
+        });
+        let is_open = repository.is_some_and(|name| self.anonymous.allow(action, name));
         if is_nobody {
-            return match repository.is_some_and(|name| self.anonymous.allow(action, name)) {
-                true => Decision::Allowed,
-                false => Decision::Unauthenticated,
-            };
+            return if is_open { Decision::Allowed } else { Decision::Unauthenticated };
         }
         let known = self.file.as_ref().and_then(|file| file.rights_of(&token.unwrap_or_default()));
         match (known, repository) {
             (None, _) => Decision::Unauthenticated,
             (Some(_), None) => Decision::Allowed,
+            // What anybody may, who is known may too.
+            (Some(_), Some(_)) if is_open => Decision::Allowed,
             (Some(rights), Some(name)) if rights.allow(action, name) => Decision::Allowed,
             (Some(_), Some(_)) => Decision::Denied,
         }
@@ -76,6 +82,10 @@ impl RegistryRights {
 impl Authorizer for RegistryRights {
     fn authorize(&self, authorization_header: Option<&str>, action: Action, repository: Option<&str>) -> Decision {
         self.decide(authorization_header, action, repository)
+    }
+
+    fn open_by(&self) -> Option<&'static str> {
+        (!self.anonymous.pull.is_empty()).then_some(self.scheme)
     }
 }
 
@@ -208,6 +218,7 @@ mod tests {
             Token::new("a node"),
             anonymous,
             Some(file.path().to_path_buf()),
+            "http",
         );
         (rights.map_err(|_| "refused").unwrap(), file)
     }
@@ -231,7 +242,8 @@ mod tests {
             ("Bearer one", Pull, Some("shop/cart"), Allowed),
             ("Bearer one", Delete, Some("shop/cart"), Denied),
             ("Bearer one", Delete, Some("shop/tmp"), Allowed),
-            ("Bearer one", Pull, Some("pub/a"), Denied),
+            ("Bearer one", Pull, Some("pub/a"), Allowed),
+            ("Bearer one", Push, Some("pub/a"), Denied),
             ("Bearer one", Pull, None, Allowed),
             ("Bearer two", Pull, Some("any/thing"), Allowed),
             ("Bearer two", Push, Some("any/thing"), Denied),
@@ -240,6 +252,9 @@ mod tests {
             ("nonsense", Pull, Some("pub/a"), Unauthenticated),
             ("", Pull, Some("pub/a"), Allowed),
             (NOBODY, Pull, Some("pub/a"), Allowed),
+            ("Bearer anonymous", Pull, Some("pub/a"), Allowed),
+            ("Bearer anonymous", Push, Some("pub/a"), Unauthenticated),
+            ("Bearer anonymous", Pull, None, Unauthenticated),
             ("", Push, Some("pub/a"), Unauthenticated),
             ("", Pull, Some("shop/cart"), Unauthenticated),
             ("", Pull, None, Unauthenticated),

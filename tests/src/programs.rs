@@ -11,7 +11,7 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 ///
 /// # Panics
 /// When it is not there and cannot be installed: a client that is not tested is a failure, not a success.
-pub(super) fn program(name: &str, package: &str) -> PathBuf {
+pub fn program(name: &str, package: &str) -> PathBuf {
     let _one_at_a_time = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(path) = find(name) {
         return path;
@@ -47,7 +47,7 @@ fn find(name: &str) -> Option<PathBuf> {
 /// # Panics
 /// When it fails.
 #[track_caller]
-pub(super) fn done(command: &mut Command) -> String {
+pub fn done(command: &mut Command) -> String {
     let output =
         command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
