@@ -38,8 +38,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// What stands outside the workspace: guests see the SDK only, the SDK its own macros, the fuzz targets what they fuzz.
-const OUTSIDE: [(&str, &[&str]); 3] =
-    [("skiff-sdk", &["skiff-sdk-macros"]), ("skiff-sdk-macros", &[]), ("skiff-fuzz", &["skiff-api", "skiff-registry"])];
+const OUTSIDE: [(&str, &[&str]); 3] = [
+    ("skiff-sdk", &["skiff-sdk-macros"]),
+    ("skiff-sdk-macros", &[]),
+    ("skiff-fuzz", &["skiff-api", "skiff-link", "skiff-registry"]),
+];
 const GUESTS: &[&str] = &["skiff-sdk"];
 
 /// Nodes and control plane pull; only the program on top serves the registry.

@@ -110,6 +110,21 @@ fn digests() {
 }
 
 #[test]
+fn frames() {
+    assert_none("frame");
+}
+
+#[test]
+fn keys() {
+    assert_none("key");
+}
+
+#[test]
+fn signatures() {
+    assert_none("signature");
+}
+
+#[test]
 fn images() {
     assert_none("image");
 }
