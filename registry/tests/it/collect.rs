@@ -463,3 +463,42 @@ fn push_image(registry: &Registry, pusher: usize, round: usize) -> bool {
         Err(e) => panic!("{e}"),
     }
 }
+
+/// `sha256-HEX.sig` is of use as long as the image is.
+#[test]
+fn what_is_about_an_image_by_its_tag_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open_with(Disk::real(), dir.path(), impatient()).unwrap();
+    let blob = push(&registry, "a", &content(1));
+    let image = |tag: Option<&str>, note: &str| {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[],"annotations":{{"n":"{note}"}}}}"#,
+            descriptor(&blob)
+        );
+        put(&registry, "a", tag, text.as_bytes()).unwrap()
+    };
+    let signed = image(Some("v1"), "image");
+    let about = |digest: &Digest, end: &str| format!("sha256-{}.{end}", digest.hex());
+    let signature = image(Some(&about(&signed, "sig")), "signature");
+    let of_signature = image(Some(&about(&signature, "att")), "attestation");
+    let orphan = image(Some(&about(&sha256(b"never pushed"), "sig")), "orphan");
+    let release = image(Some("v2"), "release");
+    registry.tag("a", &release, &[&about(&sha256(b"never pushed"), "sbom")]).unwrap();
+    // Often enough for what was pushed to be forgotten.
+    let collect = |retained: &[(String, Digest)]| {
+        (0..3).for_each(|_| {
+            collect(&registry, retained);
+        })
+    };
+    let there = |digest: &Digest| registry.manifest("a", digest).unwrap().is_some();
+
+    collect(&[]);
+    assert_eq!([&signed, &signature, &of_signature, &release, &orphan].map(there), [true, true, true, true, false]);
+    registry.delete_tag("a", "v1").unwrap();
+    // Retained, it keeps its own.
+    collect(&[("a".to_owned(), signed.clone())]);
+    assert_eq!([&signed, &signature, &of_signature].map(there), [true; 3]);
+    collect(&[]);
+    assert_eq!([&signed, &signature, &of_signature, &release].map(there), [false, false, false, true]);
+    assert_eq!(registry.tags("a").unwrap().unwrap(), [about(&sha256(b"never pushed"), "sbom"), "v2".to_owned()][..]);
+}

@@ -42,6 +42,11 @@ impl Graph {
         Self { nodes, referrers, kept: HashSet::new() }
     }
 
+    /// Says that a manifest is about another one, which keeps it. Before anything is kept.
+    pub(super) fn refer(&mut self, subject: Digest, referrer: Digest) {
+        self.referrers.entry(subject).or_default().push(referrer);
+    }
+
     /// Keeps a manifest and all that it keeps. `false`: it was kept already, or is not there.
     pub(super) fn keep(&mut self, root: &Digest) -> bool {
         if self.kept.contains(root) || !self.nodes.contains_key(root) {

@@ -2,7 +2,7 @@
 //!
 //! Roots are tags, and what the caller says must be retained: the images of revisions. From a root everything is reached
 //! that it names: the manifests of an index, the blobs of a manifest, and the other way round the manifests that have it as
-//! their subject (signatures, bills of material). What is not reached goes, unless it is fresh ([`super::fresh`]) or, if it
+//! their subject or are about it by their tag (signatures, bills of material). What is not reached goes, unless it is fresh ([`super::fresh`]) or, if it
 //! is a blob, something is being uploaded to its repository.
 //!
 //! ```text
@@ -16,6 +16,7 @@
 //!
 //! Nothing is synced: what a power cut brings back, the next run removes again.
 
+mod about;
 mod contents;
 mod graph;
 mod repository;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use skiff_api::Digest;
 use skiff_api::digest::Algorithm;
 
+use super::about::subject_of;
 use super::graph::{Graph, Node};
 use super::{Collected, Pause};
 use crate::hash;
@@ -42,14 +43,21 @@ impl Inner {
         }
         let mut graph = Graph::new(nodes);
         // Tags come after manifests: one that is set in between is on a manifest that was touched for it.
+        let (mut roots, mut about) = (Vec::new(), Vec::new());
         for (n, tag) in self.tags(repository)?.into_iter().enumerate() {
-            let digest = self.resolve(repository, &tag).map_err(io::Error::other)?;
-            digest.map(|digest| graph.keep(&digest));
+            match (self.resolve(repository, &tag).map_err(io::Error::other)?, subject_of(&tag)) {
+                (Some(digest), Some(subject)) => {
+                    graph.refer(subject, digest.clone());
+                    about.push((tag, digest));
+                }
+                (Some(digest), None) => roots.push(digest),
+                (None, _) => {}
+            }
             if n % STEP == STEP - 1 && pause().is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        for digest in retained {
+        for digest in roots.iter().chain(retained.iter().copied()) {
             graph.keep(digest);
         }
         let fresh: Vec<Digest> =
@@ -57,6 +65,7 @@ impl Inner {
         for digest in fresh {
             done.waits |= graph.keep(&digest);
         }
+        self.untag(repository, &mut graph, about, done)?;
         if self.remove_manifests(repository, &mut graph, pause, done)?.is_break()
             || self.remove_links(repository, &graph, pause, done)?.is_break()
         {
@@ -64,6 +73,29 @@ impl Inner {
         }
         self.tidy(repository)?;
         Ok(pause())
+    }
+
+    /// Removes tags of what is about something that goes, or is gone.
+    fn untag(
+        &self,
+        repository: &Repository,
+        graph: &mut Graph,
+        about: Vec<(String, Digest)>,
+        done: &mut Collected,
+    ) -> io::Result<()> {
+        for (tag, digest) in about {
+            if graph.is_kept(&digest) {
+                continue;
+            }
+            let _alone = self.close_gate();
+            if self.is_manifest_fresh(repository, &digest) {
+                graph.keep(&digest);
+                done.waits = true;
+            } else if self.resolve(repository, &tag).map_err(io::Error::other)?.as_ref() == Some(&digest) {
+                found(self.disk.remove_file(repository.tag(&tag).map_err(io::Error::other)?))?;
+            }
+        }
+        Ok(())
     }
 
     fn is_manifest_fresh(&self, repository: &Repository, digest: &Digest) -> bool {
