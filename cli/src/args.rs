@@ -19,7 +19,7 @@ pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
 };
-pub(crate) use self::serving::{MirrorOf, RegistryArgs, TlsArgs};
+pub(crate) use self::serving::{LivenessArgs, MirrorOf, RegistryArgs, TlsArgs};
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
 #[derive(Debug, Parser)]
@@ -242,6 +242,8 @@ pub(crate) struct ControlArgs {
     /// not need it, docker and curl do
     #[arg(long, value_name = "HOST")]
     pub name: Vec<String>,
+    #[command(flatten)]
+    pub liveness: LivenessArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
 }

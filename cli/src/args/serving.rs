@@ -1,11 +1,12 @@
-//! Of the verbs that serve: the registry, and TLS on the gateway.
+//! Of the verbs that serve: the registry, when nodes are given up, and TLS on the gateway.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use skiff_api::quantity::Bytes;
+use skiff_api::quantity::{Bytes, Span};
 use skiff_registry::server::Pattern;
+use skiff_scheduler::plan::liveness::LivenessOptions;
 
 /// The cluster's registry.
 #[derive(Debug, Parser)]
@@ -66,4 +67,32 @@ pub(crate) struct TlsArgs {
     /// Answer plain HTTP with a redirect to https on this port, which is the one that clients see: mostly 443
     #[arg(long, value_name = "PORT", requires = "gateway_tls")]
     pub gateway_redirect: Option<u16>,
+}
+
+/// When nodes are given up.
+#[derive(Debug, Parser)]
+pub(crate) struct LivenessArgs {
+    /// How long a node may not be heard until what it has is placed elsewhere; services may ask for longer with
+    /// `offline.replaceAfter`
+    #[arg(long, value_name = "SPAN", default_value = "4s", value_parser = span)]
+    pub dead_after: Span,
+    /// From the start on, how long no node is given up: so long, all of them may take to come back
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = span)]
+    pub start_grace: Span,
+}
+
+/// A node that redials is heard again within two seconds; beyond a day nobody waits.
+fn span(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    match (2..=86_400).contains(&span.as_duration().as_secs()) {
+        true => Ok(span),
+        false => Err("it is 2s to 24h".to_owned()),
+    }
+}
+
+impl From<LivenessArgs> for LivenessOptions {
+    fn from(args: LivenessArgs) -> Self {
+        let ms = |span: Span| u64::try_from(span.as_duration().as_millis()).unwrap_or(u64::MAX);
+        Self { dead_after_ms: ms(args.dead_after), grace_ms: ms(args.start_grace) }
+    }
 }

@@ -78,7 +78,16 @@ impl Fleet {
     /// When it does not get ready.
     #[track_caller]
     pub fn on_loopback() -> Self {
-        Self::start(None, &[])
+        Self::on_loopback_with(&[])
+    }
+
+    /// The same with more arguments of `skiff server`.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[track_caller]
+    pub fn on_loopback_with(server_args: &[&str]) -> Self {
+        Self::start(None, server_args)
     }
 
     /// A server on a machine of its own, ready; nothing, and a loud word, where there cannot be such machines.

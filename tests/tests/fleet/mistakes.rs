@@ -107,6 +107,11 @@ fn data_folders_of_somebody_else() {
         2,
         "",
     );
+    for verb in ["server", "up"] {
+        let (code, error) =
+            fails(fleet.command(&[verb, "--listen", "127.0.0.1:0", "--data"]), &[fleet.path("n1").to_str().unwrap()]);
+        assert!(code == 5 && error.contains("it holds a node of a fleet"), "skiff {verb}: exit {code}: {error}");
+    }
     // With a token of its own cluster, and without any, it is what it was.
     fleet.start_node("n1");
     fleet.until_liveness("n1", "Alive");
@@ -148,4 +153,19 @@ fn metrics_are_for_the_machine_alone() {
     assert_eq!(ask("/v1/services").status, 404);
     let (code, error) = fails(fleet.node_command("n2", "127.0.0.1:0"), &["--metrics", addr]);
     assert!(code == 9 && error.contains("--metrics"), "exit {code}: {error}");
+}
+
+#[test]
+fn when_a_node_is_given_up_is_the_operators_to_say() {
+    let mut fleet = Fleet::on_loopback_with(&["--dead-after", "2s", "--start-grace", "2s"]);
+    fleet.join("n1", &[]);
+    fleet.join("n2", &[]);
+    let killed = std::time::Instant::now();
+    fleet.kill_node("n2");
+    fleet.until_liveness("n2", "Dead");
+    // By default nobody is given up in the first thirty seconds.
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    let output = fleet.command(&["server", "--dead-after", "1s"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is 2s to 24h"));
 }

@@ -25,7 +25,7 @@ pub(super) async fn serve(args: ControlArgs) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     raise_files();
     let disk = Disk::real();
-    let data = Data::open(&data::folder(args.data)?, &disk)?;
+    let data = Data::open_control(&data::folder(args.data)?, &disk)?;
     let token = data.token(&disk)?;
     let clock = Clock::new(Timestamp::UNIX_EPOCH);
     let authority = Arc::new(authority::open(data.path(), &disk, &clock)?);
@@ -39,6 +39,7 @@ pub(super) async fn serve(args: ControlArgs) -> Result<(), Failure> {
         token: &token,
         registry: args.registry,
         addresses: hosts.iter().map(|host| with_port(host, addr.port())).collect(),
+        liveness: args.liveness.into(),
         fleet: Some(FleetOptions { authority: Arc::clone(&authority), clock: Arc::clone(&clock) }),
     })
     .await?;

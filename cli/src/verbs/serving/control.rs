@@ -33,6 +33,8 @@ pub(in crate::verbs) struct ControlOptions<'a> {
     pub(in crate::verbs) registry: RegistryArgs,
     /// What images of the cluster's own registry may be called by, `HOST:PORT`.
     pub(in crate::verbs) addresses: Vec<String>,
+    /// When nodes are given up.
+    pub(in crate::verbs) liveness: LivenessOptions,
     /// What other machines join with; nothing where the cluster is one process.
     pub(in crate::verbs) fleet: Option<FleetOptions>,
 }
@@ -51,7 +53,7 @@ pub(in crate::verbs) struct Control {
 
 impl Control {
     pub(in crate::verbs) async fn start(options: ControlOptions<'_>) -> Result<Self, Failure> {
-        let ControlOptions { data, disk, token, registry, addresses, fleet } = options;
+        let ControlOptions { data, disk, token, registry, addresses, liveness, fleet } = options;
         let RegistryArgs { registry_tokens, anonymous_pull, blob_max, plain_http, mirror } = registry;
         let pulls = random_token()?;
         let nodes = Token::new(pulls.as_str());
@@ -69,7 +71,7 @@ impl Control {
             token: Token::new(token),
             seed: seed()?,
             fleet,
-            liveness: LivenessOptions::default(),
+            liveness,
         })
         .await
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to start the control plane"))?;

@@ -73,6 +73,18 @@ impl Data {
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
+    /// The same for a control plane: what a node of another control plane has stays that node's.
+    pub(in crate::verbs) fn open_control(path: &Path, disk: &Disk) -> Result<Self, Failure> {
+        if path.join("node/identity").exists() {
+            let path = path.display();
+            let text = format!(
+                "failed to use the data folder {path}: it holds a node of a fleet (hint: start that with `skiff node`, or choose another folder with --data)"
+            );
+            return Err(Failure::message(Exit::Conflict, text));
+        }
+        Self::open(path, disk)
+    }
+
     pub(in crate::verbs) fn path(&self) -> &Path {
         &self.path
     }

@@ -10,6 +10,7 @@ use skiff_host::link::Peer;
 use skiff_registry::ClientOptions;
 use skiff_scheduler::ControlPlane;
 use skiff_scheduler::link::NodeLink;
+use skiff_scheduler::plan::liveness::LivenessOptions;
 use tokio::sync::oneshot;
 
 use crate::args::UpArgs;
@@ -29,7 +30,7 @@ const RELINK_AFTER: Duration = Duration::from_millis(200);
 pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let disk = Disk::real();
-    let data = Data::open(&data::folder(args.data)?, &disk)?;
+    let data = Data::open_control(&data::folder(args.data)?, &disk)?;
     let token = data.token(&disk)?;
     let api_listener = listen("the API", "--listen", args.listen)?;
     let gateway = GatewayArgs { plain: args.gateway, tls: args.tls, access_log: args.access_log }.open()?;
@@ -43,6 +44,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         token: &token,
         registry: args.registry,
         addresses: vec![api_addr.to_string()],
+        liveness: LivenessOptions::default(),
         fleet: None,
     })
     .await?;
