@@ -54,6 +54,12 @@ pub fn guest_env() -> BTreeMap<String, String> {
 }
 
 /// `TARGET/PROFILE`: cargo puts test programs into its `deps`.
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    let profile = profile_folder();
+    profile.parent().map_or(profile.clone(), Path::to_path_buf)
+}
+
 fn profile_folder() -> PathBuf {
     let program = env::current_exe().expect("the system tells which program this is");
     let folder = program.parent().expect("a program is in a folder");

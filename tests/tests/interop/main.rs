@@ -4,7 +4,7 @@
 //! - [`verbs`]: push, pull, images, tag, rmi, login and logout, as users of docker expect them.
 //! - [`foreign`]: services whose images are in another registry, which is Debian's `docker-registry`.
 //! - [`docker`]: a real engine, with and without a login, and over TLS from another machine.
-//! - [`tools`]: skopeo, podman and oras against the cluster's registry.
+//! - [`tools`]: skopeo, podman, oras and wkg against the cluster's registry.
 //! - [`signatures`]: signed images, with openssl, docker-registry and a library of Sigstore.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

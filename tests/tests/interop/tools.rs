@@ -1,4 +1,4 @@
-//! skopeo, podman and oras against the cluster's registry: what they push runs, what is here they pull.
+//! skopeo, podman, oras and wkg against the cluster's registry: what they push runs, what is here they pull.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use skiff_tests::{Cluster, Run, guest};
 
 use super::foreign::DockerRegistry;
 use super::image::{hello, tar};
-use skiff_tests::programs::{done, program};
+use skiff_tests::programs::{crates_program, done, program};
 
 fn push_hello(cluster: &Cluster, image: &str) {
     cluster.skiff(&["push", image, guest("hello").to_str().unwrap()]).ok();
@@ -144,4 +144,32 @@ print(client.pull(target=sys.argv[1] + "/default/oras:1", outdir="out"))
     assert_eq!(std::fs::read(cluster.path("out/hello.wasm")).unwrap(), hello());
     runs(&cluster, "oras:1", "oras");
     runs(&cluster, "typed:1", "typed");
+}
+
+#[test]
+fn what_wkg_pushes_runs_and_it_pulls_what_is_here() {
+    let wkg = crates_program("wkg", "0.16.1");
+    let cluster = Cluster::start();
+    log_in(&cluster);
+    let registry = cluster.api_addr().to_string();
+    let image = |name: &str| format!("{registry}/default/{name}");
+    let folder = cluster.path(".");
+    let wkg = |args: &[&str], config: &Path| {
+        let mut command = Command::new(&wkg);
+        command.args(["oci", args[0], "--insecure", &registry]).args(&args[1..]).current_dir(&folder);
+        // Its caches are the user's, which the test is not.
+        command.env("HOME", &folder).env("XDG_CONFIG_HOME", &folder).env("XDG_CACHE_HOME", &folder);
+        command.env("DOCKER_CONFIG", config);
+        command
+    };
+    let logged_in = cluster.path("docker");
+    cluster.write("hello.wasm", hello());
+    done(&mut wkg(&["push", &image("wkg:1"), "hello.wasm"], &logged_in));
+    runs(&cluster, "wkg:1", "wkg");
+    push_hello(&cluster, "ours:1");
+    done(&mut wkg(&["pull", &image("ours:1"), "--output", "pulled.wasm"], &logged_in));
+    assert_eq!(std::fs::read(cluster.path("pulled.wasm")).unwrap(), hello());
+    let stranger =
+        wkg(&["pull", &image("ours:1"), "--output", "stranger.wasm"], &cluster.path("nobody")).output().unwrap();
+    assert!(!stranger.status.success() && !cluster.path("stranger.wasm").exists(), "a login is asked for");
 }
