@@ -18,4 +18,4 @@ mod session;
 pub(crate) use hub::{Arrival, LinkId, What};
 pub use hub::{Hub, NodeLink};
 pub use logs::LogRouter;
-pub(crate) use session::{Refused, Session};
+pub use session::{Refused, Session};

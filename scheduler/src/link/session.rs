@@ -14,7 +14,7 @@ use crate::plan::endpoints::{Directory, Listener};
 
 /// Why a link is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     #[error("it speaks version {theirs} of the protocol, not {PROTOCOL} (hint: run the same version of skiff on both)")]
     Protocol { theirs: u32 },
     #[error("it is {was} and says that it is {says}")]
@@ -40,7 +40,7 @@ pub(crate) enum Refused {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Session {
+pub struct Session {
     listener: Option<Listener>,
     told: Told,
     /// How many removed machines were told of.
@@ -51,11 +51,11 @@ pub(crate) struct Session {
 
 impl Session {
     /// Who is at the other end, once it has said so.
-    pub(crate) fn node(&self) -> Option<&NodeName> {
+    pub fn node(&self) -> Option<&NodeName> {
         self.listener.as_ref().map(|listener| &listener.node)
     }
 
-    pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Refused> {
+    pub fn hello(&mut self, hello: &Hello) -> Result<(), Refused> {
         if hello.protocol != PROTOCOL {
             return Err(Refused::Protocol { theirs: hello.protocol });
         }
@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Who said this; only a hello may come before a hello.
-    pub(crate) fn speaker(&self, message: &FromNode) -> Result<NodeName, Refused> {
+    pub fn speaker(&self, message: &FromNode) -> Result<NodeName, Refused> {
         let message = match message {
             FromNode::Hello(_) => "a hello",
             FromNode::Observed(_) => "a report",
@@ -82,12 +82,7 @@ impl Session {
     }
 
     /// All that the node should run and answer for. Nothing before its hello.
-    pub(crate) fn whole(
-        &mut self,
-        state: &State,
-        directory: &mut Directory,
-        mut fence: impl FnMut() -> Fence,
-    ) -> Vec<ToNode> {
+    pub fn whole(&mut self, state: &State, directory: &mut Directory, mut fence: impl FnMut() -> Fence) -> Vec<ToNode> {
         let Some(listener) = &self.listener else { return Vec::new() };
         let (told, assignments, routes) = Told::whole(state, directory, listener);
         self.told = told;
@@ -102,7 +97,7 @@ impl Session {
     }
 
     /// What changed. Routes come first: what is removed gets no new requests before it stops.
-    pub(crate) fn delta<'a>(
+    pub fn delta<'a>(
         &mut self,
         (state, directory): (&State, &mut Directory),
         replicas: impl IntoIterator<Item = &'a ReplicaKey>,

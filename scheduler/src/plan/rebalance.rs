@@ -10,7 +10,9 @@
 //! that is asked and preferred, and in the spread over zones and nodes.
 //!
 //! **Hysteresis.** It begins only when a node is far from the mean ([`Options::begin`]) and goes on until all are near
-//! ([`Options::end_of_mean`]), so a second run right after it finds nothing. Namespaces that pack are left as they are.
+//! ([`Options::end_of_mean`]), so a second run right after it finds nothing. Each move brings the pair of its nodes nearer to
+//! the mean, so that runs come to an end also where replicas are so large that nothing can be even. Namespaces that pack are
+//! left as they are.
 //!
 //! The rollout of each service carries its moves out, within its budget; how many there are at once is the caller's.
 
@@ -215,8 +217,12 @@ impl<'a> Planner<'a> {
             // Neither may pass the mean by more than half a replica: then the move would have to be undone.
             let even = target.share(to.plus(wanted)) <= self.mean.saturating_add(half)
                 && source.share(from.minus(wanted)).saturating_add(half) >= self.mean;
+            // And the pair is nearer to it than before: of two empty nodes and one replica, none is the better place.
+            let far = |seat: &Seat, level: Resources| seat.share(level).abs_diff(self.mean);
+            let gains = far(source, from.minus(wanted)).max(far(target, to.plus(wanted)))
+                < far(source, *from).max(far(target, *to));
             let ask = Ask { wanted, placement: &service.spec.placement, strategy: Strategy::Spread };
-            if !even || target.fits(&ask).is_err() {
+            if !even || !gains || target.fits(&ask).is_err() {
                 return None;
             }
             let peers = self.others(workload, key);
@@ -331,6 +337,14 @@ mod tests {
         assert!(set.moves.iter().all(|step| step.to.as_str().starts_with('x') && step.from.as_str().starts_with('n')));
         carry_out(&mut world, &set);
         assert_eq!(moves(&world).moves, []);
+        assert_eq!(plan(&world.state, &Board::new(&world.state), Options::ASKED).moves, []);
+    }
+
+    /// One replica and several empty nodes: wherever it is, the others are as far from the mean.
+    #[test]
+    fn what_cannot_be_even_stays_where_it_is() {
+        let mut world = world(1, 1, 100);
+        (1..4).for_each(|n| world.node(&format!("x{n}"), memory(1000)));
         assert_eq!(plan(&world.state, &Board::new(&world.state), Options::ASKED).moves, []);
     }
 
