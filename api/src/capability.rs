@@ -20,11 +20,11 @@ const WASI_VERSION: &str = "0.2";
 
 /// Interfaces by their prefix, the longer one first where two fit.
 const AMBIENT: [(&str, &str); 13] = [
-    ("wasi:cli/environment", "the service's env; no arguments"),
-    ("wasi:cli/stdin", "empty"),
+    ("wasi:cli/environment", "the service's env and args"),
+    ("wasi:cli/stdin", "empty; a worker's ends when it is to stop"),
     ("wasi:cli/stdout", "the replica's log"),
     ("wasi:cli/stderr", "the replica's log"),
-    ("wasi:cli/", "ends its own request, sees no terminal"),
+    ("wasi:cli/", "ends its own request or run, sees no terminal"),
     ("wasi:clocks/", "reads the time, sleeps"),
     ("wasi:filesystem/", "denied: no folder is shared"),
     ("wasi:http/outgoing-handler", "denied but for what allow.services and allow.http name"),
@@ -41,6 +41,11 @@ pub const AMBIENT_TEXT: &str =
 
 /// What a component exports to answer requests, in any patch version.
 pub const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
+
+/// What a component exports to run on its own, in any patch version.
+pub const RUN: &str = "wasi:cli/run@0.2";
+
+const RUN_NAME: &str = "wasi:cli/run";
 
 const HANDLER_NAME: &str = "wasi:http/incoming-handler";
 
@@ -67,9 +72,17 @@ pub fn refused<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<(&'a st
 
 /// Whether a component with these exports answers requests.
 pub fn answers_requests<'a>(exports: impl IntoIterator<Item = &'a str>) -> bool {
-    exports
-        .into_iter()
-        .any(|export| export.split_once('@').is_some_and(|(name, version)| name == HANDLER_NAME && is_offered(version)))
+    exports.into_iter().any(|export| is_offered_as(export, HANDLER_NAME))
+}
+
+/// Whether a component with these exports runs on its own. One that answers requests as well is put requests to, and is
+/// never run.
+pub fn runs_alone<'a>(exports: impl IntoIterator<Item = &'a str> + Clone) -> bool {
+    !answers_requests(exports.clone()) && exports.into_iter().any(|export| is_offered_as(export, RUN_NAME))
+}
+
+fn is_offered_as(export: &str, wanted: &str) -> bool {
+    export.split_once('@').is_some_and(|(name, version)| name == wanted && is_offered(version))
 }
 
 fn is_offered(version: &str) -> bool {
@@ -109,6 +122,14 @@ mod tests {
             ["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.3.0", "wasi:http/incoming-handler", "run"]
         {
             assert!(!answers_requests([other]), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_answers_requests_does_not_run_alone() {
+        assert!(runs_alone(["wasi:cli/run@0.2.6"]));
+        for other in [&["wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.0"][..], &["wasi:cli/run@0.3.0"], &[]] {
+            assert!(!runs_alone(other.iter().copied()), "{other:?}");
         }
     }
 

@@ -36,6 +36,9 @@ const PATH_BYTES_MAX: usize = 512;
 const HOST_BYTES_MAX: usize = 253;
 /// All of a service's environment, so that a desired set stays small enough to send.
 const ENV_BYTES_MAX: usize = 64 << 10;
+/// Arguments together, for the same reason.
+const ARGS_BYTES_MAX: usize = 64 << 10;
+const ARGS_MAX: usize = 1000;
 /// Entries of one list of grants. Each call goes through them, so that many of them would cost every call.
 const GRANTS_MAX: usize = 100;
 
@@ -145,6 +148,7 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
         let message = format!("{} replicas are more than the {REPLICAS_MAX} that a service may have", spec.replicas);
         faults.push(Fault::new("replicas", message, ""));
     }
+    args(&spec.args, &mut faults);
     placement(&spec.placement, &mut faults);
     update(spec, &mut faults);
     routes(&spec.http.routes, &mut faults);
@@ -359,6 +363,20 @@ fn path_fault(path: &str) -> Option<&'static str> {
     }
 }
 
+fn args(args: &[String], faults: &mut Vec<Fault>) {
+    let bytes: usize = args.iter().map(String::len).sum();
+    if args.len() > ARGS_MAX || bytes > ARGS_BYTES_MAX {
+        let message = format!(
+            "{} arguments of {bytes} bytes are more than the {ARGS_MAX} of {ARGS_BYTES_MAX} that are allowed",
+            args.len()
+        );
+        faults.push(Fault::new("args", message, ""));
+    }
+    for (i, _) in args.iter().enumerate().filter(|(_, arg)| arg.contains('\0')) {
+        faults.push(Fault::new(format!("args[{i}]"), "the argument has a NUL character", ""));
+    }
+}
+
 fn env(env: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
     for (key, value) in env {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -440,6 +458,8 @@ mod tests {
         assert_eq!(faults(|s| s.spec.limits.memory = Some(Bytes::mebi(63))).len(), 1, "less than one instance's");
         assert_eq!(faults(|s| s.spec.limits.cpu = Some(MilliCpu(9))).len(), 1);
         assert_eq!(faults(|s| s.spec.http.timeout.idle = "0s".parse().unwrap()).len(), 1);
+        assert_eq!(faults(|s| s.spec.args = vec!["a\0".to_owned()]).len(), 1);
+        assert_eq!(faults(|s| s.spec.args = vec!["a".repeat(33_000); 2]).len(), 1);
         assert_eq!(faults(|s| drop(s.spec.env.insert("1A".into(), String::new()))).len(), 1);
         assert_eq!(faults(|s| drop(s.metadata.labels.insert("a b".into(), String::new()))).len(), 1);
     }

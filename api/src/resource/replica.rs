@@ -38,11 +38,11 @@ pub enum Phase {
     Pulling,
     /// The node compiles it.
     Compiling,
-    /// It answers requests.
+    /// It answers requests, or, as a worker, runs.
     Ready,
     /// It cannot run; the message says why. The node tries again.
     Failed,
-    /// It finishes the requests in flight.
+    /// It finishes the requests in flight, or what a worker is at.
     Stopping,
 }
 

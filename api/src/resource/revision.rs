@@ -29,6 +29,8 @@ pub struct Template {
     /// Always with a digest.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub image: ImageRef,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,

@@ -21,6 +21,13 @@ pub struct ServiceSpec {
     /// What to run. Stored with the digest that its tag had when it was applied.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub image: ImageRef,
+    /// Whether it runs on its own and answers no requests: its component exports `wasi:cli/run` and no handler. The image
+    /// decides; who writes it down is told where the image is of the other kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<bool>,
+    /// Arguments of the component, behind its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.
     #[serde(default)]
     pub replicas: Replicas,
@@ -61,6 +68,8 @@ impl ServiceSpec {
     pub fn new(image: ImageRef) -> Self {
         Self {
             image,
+            worker: None,
+            args: Vec::new(),
             replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
@@ -75,10 +84,16 @@ impl ServiceSpec {
         }
     }
 
+    /// Whether it runs on its own, and nothing is sent to it.
+    pub fn is_worker(&self) -> bool {
+        self.worker == Some(true)
+    }
+
     /// The part of the spec that a replica is made from: a change of it makes a new revision.
     pub fn template(&self) -> Template {
         Template {
             image: self.image.clone(),
+            args: self.args.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
@@ -93,8 +108,10 @@ impl ServiceSpec {
     /// Takes over what replicas are made from; all else stays.
     pub fn roll_back(&mut self, template: Template) {
         // No `..`: what a template gets, goes back as well.
-        let Template { image, timeout, in_flight, resources, limits, instance, env, allow, restarted_at } = template;
+        let Template { image, args, timeout, in_flight, resources, limits, instance, env, allow, restarted_at } =
+            template;
         self.image = image;
+        self.args = args;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;
         self.resources = resources;
@@ -345,6 +362,7 @@ mod tests {
     fn going_back_takes_all_of_a_template_and_nothing_else() {
         let mut old = ServiceSpec::new("cart:1".parse().unwrap());
         old.http.in_flight = 3;
+        old.args.push("--loud".to_owned());
         old.env.insert("LOG".to_owned(), "debug".to_owned());
         old.limits.memory = Some(Bytes::mebi(3));
         old.restarted_at = Some(Timestamp::UNIX_EPOCH);

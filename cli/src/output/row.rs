@@ -104,9 +104,12 @@ fn labels(labels: Option<&Value>) -> String {
     pairs.map(|(key, value)| format!("{key}={}", text(Some(value)))).collect::<Vec<_>>().join(",")
 }
 
-/// Where a service answers: its routes, or its default host.
+/// Where a service answers: its routes, or its default host; a worker nowhere.
 pub(crate) fn routes(service: &Value) -> Vec<String> {
     let at = |pointer: &str| text(service.pointer(pointer));
+    if service.pointer("/spec/worker") == Some(&Value::Bool(true)) {
+        return Vec::new();
+    }
     match service.pointer("/spec/http/routes").and_then(Value::as_array) {
         Some(routes) if !routes.is_empty() => routes
             .iter()

@@ -122,11 +122,17 @@ fn verdict(import: &str) -> (&'static str, String) {
 /// What a service of this component would come to.
 fn summary(world: &World) -> String {
     let imports = || world.imports.iter().map(String::as_str);
-    if !capability::answers_requests(world.exports.iter().map(String::as_str)) {
-        return format!("does not run as a service: it does not export {}", capability::HTTP_HANDLER);
-    }
+    let exports = world.exports.iter().map(String::as_str);
+    let role = match (capability::answers_requests(exports.clone()), capability::runs_alone(exports)) {
+        (true, _) => "runs as a service",
+        (false, true) => "runs as a worker",
+        (false, false) => {
+            let (handler, run) = (capability::HTTP_HANDLER, capability::RUN);
+            return format!("does not run as a service: it exports neither {handler} nor {run}");
+        }
+    };
     match imports().filter(|import| capability::refused([*import]).is_some()).count() {
-        0 => "runs as a service".to_owned(),
+        0 => role.to_owned(),
         count => format!("does not run as a service: {count} of its imports are refused"),
     }
 }
@@ -204,7 +210,9 @@ mod tests {
     #[test]
     fn the_verdict_counts_what_is_refused() {
         let mut world = World { imports: vec!["wasi:io/poll@0.2.0".to_owned()], exports: Vec::new() };
-        assert!(summary(&world).contains("does not export wasi:http/incoming-handler"));
+        assert!(summary(&world).contains("exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run"));
+        world.exports.push("wasi:cli/run@0.2.3".to_owned());
+        assert_eq!(summary(&world), "runs as a worker");
         world.exports.push("wasi:http/incoming-handler@0.2.3".to_owned());
         assert_eq!(summary(&world), "runs as a service");
         world.imports.push("log".to_owned());

@@ -13,6 +13,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 const FIRST_RARELY: Duration = Duration::from_secs(60);
 const LONGEST_RARELY: Duration = Duration::from_secs(60 * 60);
 
+/// Why a worker that has ended does not run at this moment.
+pub const CRASH_LOOP: &str = "CrashLoopBackOff";
+
 /// The last failure of a step, kept until the step succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -66,6 +69,14 @@ impl Failure {
         let (first, longest) = self.retry.waits()?;
         let doublings = self.times.saturating_sub(1).min(6);
         Some(self.at.saturating_add((first * (1 << doublings)).min(longest)).unwrap_or(Timestamp::MAX))
+    }
+
+    /// What happened, and how long after it the step is tried again.
+    pub fn with_wait(&self) -> String {
+        match self.retry_at() {
+            Some(at) => format!("{}; it starts again in {} s", self.message, at.duration_since(self.at).as_secs()),
+            None => self.message.clone(),
+        }
     }
 
     /// Whether the step may be tried again. A clock that was set back by more than the longest wait does not stretch it.

@@ -7,6 +7,6 @@ mod backoff;
 mod observed;
 mod step;
 
-pub use backoff::{Failure, Retry};
+pub use backoff::{CRASH_LOOP, Failure, Retry};
 pub use observed::{Code, CodeStage, Observed, Running, RunningStage};
 pub use step::{Action, Plan, Standing, plan, plan_for};

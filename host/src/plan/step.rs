@@ -8,7 +8,7 @@ use skiff_api::id::ReplicaKey;
 use skiff_api::resource::Phase;
 use skiff_api::wire::Assignment;
 
-use super::backoff::Failure;
+use super::backoff::{CRASH_LOOP, Failure};
 use super::observed::{Code, CodeStage, Observed, RunningStage};
 
 /// What is to be begun. None of it waits for another.
@@ -48,11 +48,18 @@ impl Standing {
         Self { phase, reason: "", message: String::new(), retries }
     }
 
+    /// What ended and was begun again is told so until it has run for long.
+    fn ready(before: Option<&Failure>) -> Self {
+        let Some(failure) = before else { return Self::new(Phase::Ready, 0) };
+        let message = format!("runs again; before that it {}", failure.message);
+        Self { phase: Phase::Ready, reason: "Restarted", message, retries: failure.times }
+    }
+
     fn failed(failure: &Failure) -> Self {
         Self {
             phase: Phase::Failed,
             reason: failure.reason,
-            message: failure.message.clone(),
+            message: if failure.reason == CRASH_LOOP { failure.with_wait() } else { failure.message.clone() },
             retries: failure.times.saturating_sub(1),
         }
     }
@@ -88,7 +95,7 @@ pub fn plan_for<'a>(
                     Standing::new(Phase::Stopping, 0)
                 }
                 RunningStage::Stopping => Standing::new(Phase::Stopping, 0),
-                RunningStage::Ready => Standing::new(Phase::Ready, 0),
+                RunningStage::Ready => Standing::ready(observed.failed.get(key)),
                 RunningStage::Starting => {
                     let retries = observed.failed.get(key).map_or(0, |failure| failure.times);
                     Standing::new(Phase::Compiling, retries)

@@ -13,9 +13,10 @@ use skiff_api::resource::ReplicaStatus;
 use skiff_api::wire::{Assignment, FromNode, Hello, NodeEvent, ServiceRoutes, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::dirty::{Dirty, Scope, Users};
-use super::operation::{Outcome, Tools};
+use super::operation::{Begun, Outcome, Tools};
 use super::outbox::Outbox;
 use super::queries::Queries;
 use super::routing::Routing;
@@ -61,6 +62,8 @@ pub(crate) struct Reconciler {
     pub(super) targets: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
     /// Those that stop, and are still served to other nodes.
     pub(super) leaving: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
+    /// Those that run, and how each is told to stop.
+    pub(super) workers: BTreeMap<ReplicaKey, CancellationToken>,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     begun: HashMap<Id, Action>,
@@ -118,6 +121,7 @@ impl Reconciler {
             observed: Observed { code, ..Observed::default() },
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            workers: BTreeMap::new(),
             outbox: Outbox::default(),
             operations: JoinSet::new(),
             begun: HashMap::new(),
@@ -282,7 +286,7 @@ impl Reconciler {
                 if assignment.trust.is_none()
                     && let Some(target) = tools.start_proven(&assignment, &digest)
                 {
-                    self.settle(Outcome::Started(replica.clone(), Ok(target)));
+                    self.settle(Outcome::Started(replica.clone(), Ok(Begun::Target(target))));
                     return;
                 }
                 self.spawn(action, tools.start(assignment, digest));
@@ -290,6 +294,11 @@ impl Reconciler {
             Action::Stop(replica) => {
                 if let Some(running) = self.observed.running.get_mut(replica) {
                     running.stage = RunningStage::Stopping;
+                }
+                if let Some(worker) = self.workers.get(replica) {
+                    // Its run ends, and is followed by what there is to tidy up.
+                    worker.cancel();
+                    return;
                 }
                 // The table changes before the target closes: who comes too late looks again and finds another.
                 let stopping = self.targets.remove(replica);

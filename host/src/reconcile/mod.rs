@@ -18,6 +18,7 @@ mod queries;
 mod routing;
 mod sets;
 mod settle;
+mod worker;
 
 pub(crate) use actor::{Command, Parts, Reconciler};
 pub(crate) use operation::{Tools, chain};

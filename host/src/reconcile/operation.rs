@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Outbound, Reach};
@@ -22,7 +23,7 @@ use crate::gateway::Target;
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
 use crate::plan::{CodeStage, Retry};
-use crate::sandbox::{LoadError, PrepareError, Runner, RunnerOptions, Sandbox};
+use crate::sandbox::{LoadError, PrepareError, Report, Runner, RunnerOptions, Sandbox, Worker};
 
 /// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
 const PULLS_MAX: usize = 4;
@@ -40,7 +41,7 @@ pub(crate) struct Tools {
     logs: Logs,
     metrics: Arc<Metrics>,
     reach: Arc<Reach>,
-    /// How long requests in flight may take when their replica stops.
+    /// How long requests in flight, and workers that know of it, may take when their replica stops.
     drain: Duration,
     pulls: Semaphore,
     /// A start maps a file and runs a guest: more than a few for each core only wait for one another.
@@ -55,13 +56,23 @@ pub(crate) enum Outcome {
     Damaged(Digest),
     /// All components were read again.
     Verified(Vec<Repaired>),
-    Started(ReplicaKey, Result<Arc<Target>, StartError>),
+    Started(ReplicaKey, Result<Begun, StartError>),
+    /// A worker's run is over.
+    Ended(ReplicaKey, Report),
     Stopped(ReplicaKey),
     /// Whether a replica that runs could start again, now that other people must have signed its image.
     Rechecked(ReplicaKey, Result<(), StartError>),
     /// Compiled code that could not be loaded is gone; how far the rest of it is.
     Discarded(Digest, CodeStage),
     Collected(Vec<Digest>),
+}
+
+/// What can now be done with a replica.
+pub(crate) enum Begun {
+    /// Requests may be put to it.
+    Target(Arc<Target>),
+    /// It may be run.
+    Worker(Worker),
 }
 
 /// A component that was not what was pulled, though its code was made before.
@@ -202,7 +213,7 @@ impl Tools {
         let started = match self.trusted(&assignment, &digest).await {
             Err(error) => Err(error),
             Ok(()) => match self.start_proven(&assignment, &digest) {
-                Some(target) => Ok(target),
+                Some(target) => Ok(Begun::Target(target)),
                 None => self.try_start(&assignment, digest).await,
             },
         };
@@ -266,7 +277,7 @@ impl Tools {
         Some(self.target(assignment, self.sandbox.runner(&code, self.options(assignment))))
     }
 
-    async fn try_start(&self, assignment: &Assignment, digest: Digest) -> Result<Arc<Target>, StartError> {
+    async fn try_start(&self, assignment: &Assignment, digest: Digest) -> Result<Begun, StartError> {
         let path = self.artifacts.code(&digest);
         let (sandbox, artifacts, of) = (self.sandbox.clone(), self.artifacts.clone(), digest.clone());
         // Large files are read here, and not by whoever answers requests.
@@ -274,13 +285,19 @@ impl Tools {
             sandbox.load(Path::new(&path)).map_err(|error| StartError::Load(artifacts.discard_code(&of), error))
         });
         let code = loaded.await.map_err(StartError::Thread)??;
-        let prepared = self.sandbox.prepare(&code, self.options(assignment)).await;
+        let options = self.options(assignment);
+        let prepared = match self.sandbox.worker(&code, options.clone()).await {
+            // It is loaded in any case when it starts, so there is nothing to prove.
+            Ok(Some(worker)) => return Ok(Begun::Worker(worker)),
+            Ok(None) => self.sandbox.prepare(&code, options).await,
+            Err(error) => Err(error),
+        };
         let (artifacts, terms) = (self.artifacts.clone(), Terms::of(&assignment.template));
         match prepared {
             Ok(runner) => {
                 // A proof that could not be written costs the next start of the node a start of the component.
                 drop(spawn_blocking(move || artifacts.prove(&digest, terms)).await);
-                Ok(self.target(assignment, runner))
+                Ok(Begun::Target(self.target(assignment, runner)))
             }
             Err(PrepareError::Load(error)) => {
                 let stage = spawn_blocking(move || artifacts.discard_code(&digest)).await;
@@ -319,6 +336,12 @@ impl Tools {
     /// Compiled files that requests could not load. For one listener.
     pub(crate) fn lost(&self) -> UnboundedReceiver<PathBuf> {
         self.sandbox.lost()
+    }
+
+    /// Runs a worker until it ends, or until some while after it is to stop.
+    pub(crate) async fn run(self: Arc<Self>, replica: ReplicaKey, worker: Worker, stop: CancellationToken) -> Outcome {
+        let report = worker.run(stop, self.drain).await;
+        Outcome::Ended(replica, report)
     }
 
     /// Serves other nodes for a while longer, and then waits for what is in flight.

@@ -9,8 +9,8 @@ use skiff_api::id::ReplicaKey;
 use skiff_api::resource::EventType;
 
 use super::actor::Reconciler;
-use super::operation::{Outcome, Repaired, StartError, chain};
-use crate::plan::{Action, CodeStage, Failure, Retry, RunningStage};
+use super::operation::{Begun, Outcome, Repaired, StartError, chain};
+use crate::plan::{Action, CodeStage, Failure, Retry, Running, RunningStage};
 
 impl Reconciler {
     pub(super) fn settle(&mut self, outcome: Outcome) {
@@ -43,7 +43,9 @@ impl Reconciler {
                 self.tell(&digest, EventType::Warning, "ArtifactDamaged", &message);
             }
             Outcome::Verified(repaired) => repaired.into_iter().for_each(|repaired| self.repaired(repaired)),
-            Outcome::Started(replica, Ok(target)) => {
+            Outcome::Started(replica, Ok(Begun::Worker(worker))) => self.begin_run(replica, worker),
+            Outcome::Ended(replica, report) => self.run_ended(replica, &report),
+            Outcome::Started(replica, Ok(Begun::Target(target))) => {
                 self.dirty.replica(replica.clone());
                 let Some(running) = self.observed.running.get_mut(&replica) else { return };
                 running.stage = RunningStage::Ready;
@@ -67,7 +69,10 @@ impl Reconciler {
                 // They are started again, which is soon done: what a request has begun goes on in the old ones.
                 let users: Vec<ReplicaKey> = self.users.of(&digest).cloned().collect();
                 for replica in users {
-                    if self.observed.running.get(&replica).is_some_and(|running| running.stage == RunningStage::Ready) {
+                    // A worker has its code, and goes on.
+                    let goes_on = self.workers.contains_key(&replica);
+                    let is_ready = |running: &Running| running.stage == RunningStage::Ready;
+                    if !goes_on && self.observed.running.get(&replica).is_some_and(is_ready) {
                         self.observed.running.remove(&replica);
                         self.targets.remove(&replica);
                         self.routing.changed();
@@ -125,13 +130,14 @@ impl Reconciler {
             }
             Action::Start(replica) => {
                 self.observed.running.remove(&replica);
+                self.workers.remove(&replica);
                 self.replica_failed(replica, "StartFailed", message, Retry::Later);
             }
             Action::Stop(replica) => self.stopped(replica),
         }
     }
 
-    fn stopped(&mut self, replica: ReplicaKey) {
+    pub(super) fn stopped(&mut self, replica: ReplicaKey) {
         self.observed.running.remove(&replica);
         if self.leaving.remove(&replica).is_some() {
             self.routing.changed();

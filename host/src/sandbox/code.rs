@@ -31,10 +31,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, EngineWeak};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::compile::{CheckError, check};
 use crate::sandbox::engine::{self, Recipe};
+use crate::sandbox::linker::Linked;
 use crate::sandbox::shelf::{Charge, Room, Shelf};
 use crate::sandbox::state::State;
 use crate::sandbox::{Error, LoadError, PrepareError, base_config, linker};
@@ -48,7 +48,7 @@ pub struct Code(Arc<Entry>);
 
 /// Code that is mapped and linked. Whoever holds it keeps it mapped.
 pub(super) struct Loaded {
-    pub(super) pre: ProxyPre<State>,
+    pub(super) linked: Linked,
     _charge: Charge,
 }
 
@@ -274,8 +274,8 @@ impl Entry {
         // never written in place or truncated, so the mapping stays as it was checked.
         let component = unsafe { Component::deserialize_file(&home.engine, &self.path) };
         let component = component.map_err(|error| self.why_not(error))?;
-        let pre = linker::link(&home.linker, &component)?;
-        let loaded = Arc::new(Loaded { pre, _charge: charge });
+        let linked = linker::link(&home.linker, &component)?;
+        let loaded = Arc::new(Loaded { linked, _charge: charge });
         self.loaded.store(Some(loaded.clone()));
         // The engine was left meanwhile: this request has it, and the next maps the code again.
         if !Arc::ptr_eq(&home, &self.shared.home.load()) {

@@ -46,7 +46,7 @@ impl LoadError {
     }
 }
 
-/// Why a component cannot serve requests.
+/// Why a component cannot serve requests, or run.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error(transparent)]
@@ -64,12 +64,14 @@ pub enum PrepareError {
     #[error("the component's imports do not fit what this node offers")]
     IncompatibleImports(#[source] wasmtime::Error),
     #[error(
-        "the component does not export wasi:http/incoming-handler@0.2, it exports {} (hint: build it for the world \
-         wasi:http/proxy)",
+        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, it exports {} (hint: build it \
+         for the world wasi:http/proxy, or as a command)",
         list(exports)
     )]
     NoHandler { exports: Vec<String> },
-    #[error("the component's handler does not have the type that wasi:http/incoming-handler@0.2 has")]
+    #[error(
+        "the component's export does not have the type that wasi:http/incoming-handler@0.2 or wasi:cli/run@0.2 has"
+    )]
     IncompatibleHandler(#[source] wasmtime::Error),
     /// The first instance did not start.
     #[error("failed to start a first instance")]

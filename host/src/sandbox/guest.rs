@@ -89,6 +89,17 @@ impl Guest {
         guest
     }
 
+    /// One that begins in a lane, whatever is expected of it: nobody waits for its first answer.
+    pub(super) fn apart(
+        work: impl Future<Output = Ended> + Send + 'static,
+        meter: Arc<Meter>,
+        runner: Arc<Inner>,
+    ) -> Self {
+        let mut guest = Self::new(work, meter, runner);
+        guest.leave();
+        guest
+    }
+
     /// Whether it is polled by others.
     pub(super) fn is_away(&self) -> bool {
         matches!(self.place, Place::Away(_))

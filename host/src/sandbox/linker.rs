@@ -5,9 +5,11 @@
 //! that traps when it is called would turn a missing grant into a surprise at night.
 
 use skiff_api::capability;
-use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use crate::sandbox::state::State;
 use crate::sandbox::{Error, PrepareError};
@@ -39,8 +41,41 @@ fn streams(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
+/// A component that is linked, by what it exports.
+pub(super) enum Linked {
+    /// It answers requests.
+    Handler(ProxyPre<State>),
+    /// It runs on its own.
+    Command(CommandPre<State>),
+}
+
+impl Linked {
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::Handler(pre) => pre.engine(),
+            Self::Command(pre) => pre.engine(),
+        }
+    }
+
+    /// An instance that answers requests.
+    pub(super) async fn handler(&self, store: &mut Store<State>) -> wasmtime::Result<Proxy> {
+        match self {
+            Self::Handler(pre) => pre.instantiate_async(store).await,
+            Self::Command(_) => Err(wasmtime::format_err!("the component answers no requests")),
+        }
+    }
+
+    /// Runs an instance to its end, and says with what status it ended.
+    pub(super) async fn run(&self, store: &mut Store<State>) -> wasmtime::Result<I32Exit> {
+        let Self::Command(pre) = self else { return Err(wasmtime::format_err!("the component does not run alone")) };
+        let command = pre.instantiate_async(&mut *store).await?;
+        let ended = command.wasi_cli_run().call_run(store).await?;
+        Ok(I32Exit(i32::from(ended.is_err())))
+    }
+}
+
 /// Checks a component against the linker, and links it as far as possible without an instance.
-pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<ProxyPre<State>, PrepareError> {
+pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<Linked, PrepareError> {
     let engine = linker.engine();
     let types = component.component_type();
     let imports: Vec<String> = types.imports(engine).map(|(name, _)| name.to_owned()).collect();
@@ -50,9 +85,15 @@ pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<Prox
         return Err(PrepareError::UnknownImports { imports: unknown, offered: capability::AMBIENT_TEXT });
     }
     let exports: Vec<String> = types.exports(engine).map(|(name, _)| name.to_owned()).collect();
-    if !capability::answers_requests(exports.iter().map(String::as_str)) {
+    let names = exports.iter().map(String::as_str);
+    let (answers, runs) = (capability::answers_requests(names.clone()), capability::runs_alone(names));
+    if !answers && !runs {
         return Err(PrepareError::NoHandler { exports });
     }
     let pre = linker.instantiate_pre(component).map_err(PrepareError::IncompatibleImports)?;
-    ProxyPre::new(pre).map_err(PrepareError::IncompatibleHandler)
+    let linked = match runs {
+        false => ProxyPre::new(pre).map(Linked::Handler),
+        true => CommandPre::new(pre).map(Linked::Command),
+    };
+    linked.map_err(PrepareError::IncompatibleHandler)
 }

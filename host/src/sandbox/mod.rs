@@ -1,4 +1,5 @@
-//! Where guests run: a fresh sandbox for each request, unless a service asks for instances that serve several.
+//! Where guests run: a fresh sandbox for each request, unless a service asks for instances that serve several; or one for
+//! a component that runs on its own ([`worker`]).
 //!
 //! ```text
 //!  .cwasm file --load--> Code --prepare--> Runner --call(request)--> response head, then Body
@@ -34,6 +35,7 @@ mod state;
 mod stdio;
 mod ticker;
 mod usage;
+mod worker;
 
 pub use body::Body;
 pub use code::Code;
@@ -43,3 +45,4 @@ pub use failure::Failure;
 pub use runner::{Runner, RunnerOptions};
 pub use start::{CodeFigures, Sandbox, SandboxOptions};
 pub use usage::Usage;
+pub use worker::{Exit, Report, Worker};

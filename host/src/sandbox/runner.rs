@@ -66,7 +66,7 @@ pub(super) struct Node {
 
 /// Answers requests, each in a fresh instance or in one that it keeps, as the template says. Cheap to clone.
 #[derive(Clone)]
-pub struct Runner(Arc<Inner>);
+pub struct Runner(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     // Idle instances go before what they are made from.
@@ -76,7 +76,7 @@ pub(super) struct Inner {
     pub(super) number: u64,
     pub(super) lanes: Arc<Lanes>,
     pub(super) conduct: Conduct,
-    share: Arc<Share>,
+    pub(super) share: Arc<Share>,
     pub(super) terms: Arc<Terms>,
 }
 
@@ -235,7 +235,7 @@ impl Runner {
         let lease = inner.share.lease().map_err(|short| inner.short(short))?;
         let (meter, mut store) = inner.fresh(lease, &loaded);
         let work = async move {
-            match loaded.pre.instantiate_async(&mut store).await {
+            match loaded.linked.handler(&mut store).await {
                 Ok(proxy) => Ended::Done(Instance { store, proxy, left: 0 }),
                 Err(error) => Ended::Failed(store, error),
             }
@@ -277,7 +277,7 @@ impl Runner {
         let work = async move {
             let proxy = match made {
                 Made::Already(proxy) => proxy,
-                Made::NotYet(loaded) => match loaded.pre.instantiate_async(&mut store).await {
+                Made::NotYet(loaded) => match loaded.linked.handler(&mut store).await {
                     Ok(proxy) => proxy,
                     Err(error) => return Ended::Failed(store, error),
                 },
@@ -349,7 +349,7 @@ impl Inner {
         })
     }
 
-    fn fresh(&self, lease: Lease, loaded: &Arc<Loaded>) -> (Arc<Meter>, Store<State>) {
+    pub(super) fn fresh(&self, lease: Lease, loaded: &Arc<Loaded>) -> (Arc<Meter>, Store<State>) {
         self.terms.usage.add_started();
         let meter = Arc::new(Meter::new(self.terms.clone()));
         let store = state::store(loaded, self, meter.clone(), lease);
@@ -374,7 +374,7 @@ impl Inner {
         max - u32::try_from(random % (spread + 1)).unwrap_or(0)
     }
 
-    fn short(&self, short: Short) -> Failure {
+    pub(super) fn short(&self, short: Short) -> Failure {
         let template = &self.terms.options.template;
         match short {
             Short::Node => Failure::NodeMemory,

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use skiff_api::capability;
 use skiff_api::quantity::Bytes;
 use skiff_api::resource::EngineReport;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -10,11 +12,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::sandbox::budget::Budget;
 use crate::sandbox::code::{Code, Codes};
 use crate::sandbox::lane::Lanes;
+use crate::sandbox::linker::Linked;
 use crate::sandbox::machine::Machine;
 use crate::sandbox::runner::Node;
 use crate::sandbox::shelf::Room;
 use crate::sandbox::ticker::Ticker;
-use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, engine};
+use crate::sandbox::{Error, LoadError, PrepareError, Runner, RunnerOptions, Worker, engine};
 
 /// How to run guests.
 #[derive(Debug, Clone)]
@@ -85,12 +88,24 @@ impl Sandbox {
     /// Checks that a component fits what this node offers and that an instance of it starts within its limits.
     pub async fn prepare(&self, code: &Code, options: RunnerOptions) -> Result<Runner, PrepareError> {
         let loaded = code.linked().await?;
+        if let Linked::Command(_) = loaded.linked {
+            return Err(PrepareError::NoHandler { exports: vec![capability::RUN.to_owned()] });
+        }
         let runner = self.runner(code, options);
         runner.try_start(loaded).await.map_err(PrepareError::Start)?;
         Ok(runner)
     }
 
-    /// The same for a component that was prepared before, with the same options: nothing is loaded or started.
+    /// A component that runs on its own, ready to; none if it answers requests instead.
+    pub async fn worker(&self, code: &Code, options: RunnerOptions) -> Result<Option<Worker>, PrepareError> {
+        let loaded = code.linked().await?;
+        let Linked::Command(_) = loaded.linked else { return Ok(None) };
+        // A worker's work is not a request's: it goes on for ever.
+        let runner = self.runner(code, RunnerOptions { cpu: Duration::MAX, ..options });
+        Ok(Some(Worker::new(&runner, loaded)))
+    }
+
+    /// The same as [`Sandbox::prepare`] for a component that was prepared before, with the same options: nothing is loaded or started.
     pub fn runner(&self, code: &Code, options: RunnerOptions) -> Runner {
         Runner::new(code.clone(), &self.0.node, options)
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use http::{HeaderName, Request};
+use skiff_api::resource::Template;
 use skiff_api::wire::Stream;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -21,6 +22,7 @@ use crate::sandbox::limits::{self, Memory};
 use crate::sandbox::meter::{Meter, Verdict};
 use crate::sandbox::runner::{Inner, RunnerOptions};
 use crate::sandbox::stdio::LogStream;
+use crate::sandbox::worker::Alone;
 
 /// Ticks until a computing guest is interrupted: the next one.
 const TICKS_TO_DEADLINE: u64 = 1;
@@ -41,6 +43,8 @@ pub(super) struct State {
     meter: Arc<Meter>,
     /// What the first request left.
     objects: Option<usize>,
+    /// What it has as one that runs on its own.
+    alone: Option<Alone>,
     /// What an instance runs is not evicted under it.
     _code: Arc<Loaded>,
 }
@@ -66,9 +70,10 @@ pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease
         memory: Memory::new(options.template.instance.memory.0, lease),
         meter,
         objects: None,
+        alone: None,
         _code: code.clone(),
     };
-    let mut store = Store::new(code.pre.engine(), state);
+    let mut store = Store::new(code.linked.engine(), state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(limits::COMPONENT_HANDLES_MAX);
@@ -77,14 +82,23 @@ pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease
     store
 }
 
-/// No files, no arguments, no standard input, no network: environment, clocks, randomness and logs.
-fn wasi(options: &RunnerOptions, logs: &Sink) -> WasiCtx {
+/// No files, no network: environment, arguments, clocks, randomness and logs, and the end of a worker's standard input.
+fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx {
     let mut wasi = WasiCtx::builder();
+    let Template { image, args, .. } = &*options.template;
+    if alone.is_some() || !args.is_empty() {
+        wasi.arg(image.repository().rsplit('/').next().unwrap_or_default()).args(args);
+    }
+    let mut tail = None;
+    if let Some(alone) = alone {
+        wasi.stdin(alone.input.clone());
+        tail = Some(alone.tail.clone());
+    }
     for (name, value) in &options.template.env {
         wasi.env(name, value);
     }
-    wasi.stdout(LogStream::new(logs.clone(), Stream::Stdout))
-        .stderr(LogStream::new(logs.clone(), Stream::Stderr))
+    wasi.stdout(LogStream::new(logs.clone(), Stream::Stdout, tail.clone()))
+        .stderr(LogStream::new(logs.clone(), Stream::Stderr, tail))
         .max_random_size(limits::RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
@@ -111,6 +125,11 @@ impl State {
     pub(super) fn begin(&mut self, meter: Arc<Meter>) {
         self.hooks.meter = meter.clone();
         self.meter = meter;
+    }
+
+    /// The instance runs on its own.
+    pub(super) fn run_alone(&mut self, alone: Alone) {
+        self.alone = Some(alone);
     }
 
     /// Its host objects.
@@ -150,11 +169,11 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let meter = &self.meter;
+        let (meter, alone) = (&self.meter, self.alone.as_ref());
         let wasi = self.wasi.get_or_insert_with(|| {
             let options = &meter.terms().options;
             let logs = options.logs.for_request();
-            Box::new(Wasi { ctx: wasi(options, &logs), logs })
+            Box::new(Wasi { ctx: wasi(options, &logs, alone), logs })
         });
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
     }

@@ -11,6 +11,7 @@ use skiff_registry::sign::Attached;
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
+use super::role;
 
 /// What the cluster's registry knows of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,8 @@ pub(super) async fn pin(
 ) -> Result<Option<Moved>> {
     let namespace = service.metadata.namespace.as_ref().map_or("", |namespace| namespace.as_str());
     let written = own(images, &service.spec.image)?;
-    if live.is_some_and(|live| live.image == written && written.digest().is_some()) {
+    let is_same = live.is_some_and(|live| live.image == written && written.digest().is_some());
+    if is_same && live.is_some_and(|live| role::is_same(live, &service.spec)) {
         service.spec.image = written;
         return Ok(None);
     }
@@ -87,6 +89,11 @@ pub(super) async fn pin(
         (found, _) => found,
     };
     let Some(artifact) = found else {
+        // Nobody can look at it any more; nodes may have it.
+        if is_same {
+            service.spec.image = written;
+            return Ok(None);
+        }
         let reference = written.digest().map_or_else(|| written.tag_or_latest().to_owned(), Digest::to_string);
         let detail = format!("image {written} is not in the registry: {repository} has no {reference}");
         let name = written.without_digest();
@@ -98,6 +105,7 @@ pub(super) async fn pin(
         return Err(Problem::new(Code::ImageNotFound, detail).object(object()).hint(hint).into());
     };
     fits(&written, &artifact)?;
+    role::settle(&written, &artifact.exports, &mut service.spec, live)?;
     let moved = live.and_then(|live| moved(&live.image, &written, &artifact.digest));
     service.spec.image = written.with_digest(artifact.digest);
     Ok(moved)
@@ -106,11 +114,15 @@ pub(super) async fn pin(
 /// Whether a node could run it: what it would refuse is refused here, before anything is placed.
 fn fits(written: &ImageRef, artifact: &Artifact) -> Result<()> {
     let Artifact { imports, exports, .. } = artifact;
-    if !capability::answers_requests(exports.iter().map(String::as_str)) {
+    let names = exports.iter().map(String::as_str);
+    if !capability::answers_requests(names.clone()) && !capability::runs_alone(names) {
         let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        let handler = capability::HTTP_HANDLER;
-        let problem = invalid(format!("image {written} cannot answer requests: it exports {exports}, not {handler}"));
-        return Err(problem.hint("build it as a component for wasi:http, such as with the SDK's template").into());
+        let (handler, run) = (capability::HTTP_HANDLER, capability::RUN);
+        let detail = format!(
+            "image {written} neither answers requests nor runs on its own: it exports {exports}, not {handler} or {run}"
+        );
+        let hint = "build it as a component for wasi:http, such as with the SDK's template, or as a command";
+        return Err(invalid(detail).hint(hint).into());
     }
     if let Some((import, why)) = capability::refused(imports.iter().map(String::as_str)) {
         let problem = invalid(format!("image {written} imports {import}, {why}"));

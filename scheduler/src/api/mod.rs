@@ -23,6 +23,7 @@ mod nodes;
 mod openapi;
 mod policies;
 mod remove;
+mod role;
 mod rollout;
 mod router;
 mod scale;

@@ -38,9 +38,10 @@ pub fn default_host(service: &ServiceKey) -> String {
     format!("{}.{}.localhost", service.name, service.namespace)
 }
 
-/// Where a service is found: its routes, or every path of its default host.
+/// Where a service is found: its routes, or every path of its default host. A worker is found nowhere.
 pub fn routes_of(service: &ServiceKey, spec: &ServiceSpec) -> Vec<Route> {
     match spec.http.routes.as_slice() {
+        _ if spec.is_worker() => Vec::new(),
         [] => vec![Route { host: Some(default_host(service)), path: "/".to_owned() }],
         routes => routes.to_vec(),
     }

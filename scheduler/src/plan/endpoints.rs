@@ -102,7 +102,8 @@ impl Listed {
         let workload = state.workload(key)?;
         let service = workload.service.as_ref()?;
         let mut ready: BTreeMap<&NodeName, u32> = BTreeMap::new();
-        let replicas = workload.replicas.values().filter(|replica| replica.status.phase == Phase::Ready);
+        let answers = |phase| phase == Phase::Ready && !service.spec.is_worker();
+        let replicas = workload.replicas.values().filter(|replica| answers(replica.status.phase));
         for node in replicas.filter_map(|replica| replica.spec.node.as_ref()) {
             *ready.entry(node).or_default() += 1;
         }

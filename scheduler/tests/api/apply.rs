@@ -131,12 +131,13 @@ async fn an_image_that_cannot_run_is_refused() {
     let (status, problem) = refusal(&format!("{OWN_REGISTRY}/a.b/cart:1")).await;
     assert_eq!(status, 400);
     assert!(problem["detail"].as_str().unwrap().contains("a name that looks like another's"), "{problem}");
-    server.images.push("default/task", "1", 7, &["wasi:cli/run@0.2.10"]);
+    server.images.push("default/task", "1", 7, &["wasi:cli/terminal-stdin@0.2.10"]);
     let (status, problem) = refusal("task:1").await;
     assert_eq!(status, 400);
     assert_eq!(
         problem["detail"],
-        "image task:1 cannot answer requests: it exports wasi:cli/run@0.2.10, not wasi:http/incoming-handler@0.2"
+        "image task:1 neither answers requests nor runs on its own: it exports wasi:cli/terminal-stdin@0.2.10, not \
+         wasi:http/incoming-handler@0.2 or wasi:cli/run@0.2"
     );
     let world: (&[&str], &[&str]) =
         (&["wasi:io/poll@0.2.0", "wasi:keyvalue/store@0.2.0"], &["wasi:http/incoming-handler@0.2.10"]);

@@ -51,7 +51,7 @@ fn bad_components() {
     let core = guest("core");
     golden.varies(core.to_str().unwrap(), "core.wasm");
     cluster.skiff(&["push", "core", core.to_str().unwrap()]).ok();
-    golden.run("a component without a handler", "", &cluster.skiff(&["run", "core"]));
+    golden.run("a component without a handler", "", &cluster.skiff(&["run", "core", "--path", "/"]));
     still_serves("a component without a handler", &cluster);
     cluster.write("foreign.wasm", wat::parse_str(FOREIGN).unwrap());
     cluster.skiff(&["push", "foreign:1", "foreign.wasm"]).ok();

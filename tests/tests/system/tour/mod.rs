@@ -8,6 +8,7 @@
 //! - [`projects`]: from `skiff new` to an answer, with the language's own tools.
 //! - [`rollouts`]: back to an earlier revision, the same once more; docker's words.
 //! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
+//! - [`workers`]: components that run on their own.
 
 mod examples;
 mod first_steps;
@@ -17,6 +18,7 @@ mod manifests;
 mod projects;
 mod rollouts;
 mod updates;
+mod workers;
 
 use skiff_tests::{Cluster, guest};
 
