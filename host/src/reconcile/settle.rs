@@ -137,7 +137,7 @@ impl Reconciler {
         }
     }
 
-    pub(super) fn stopped(&mut self, replica: ReplicaKey) {
+    fn stopped(&mut self, replica: ReplicaKey) {
         self.observed.running.remove(&replica);
         if self.leaving.remove(&replica).is_some() {
             self.routing.changed();

@@ -105,7 +105,8 @@ impl Sandbox {
         Ok(Some(Worker::new(&runner, loaded)))
     }
 
-    /// The same as [`Sandbox::prepare`] for a component that was prepared before, with the same options: nothing is loaded or started.
+    /// The same as [`Sandbox::prepare`] for a component that was prepared before, with the same options: nothing is loaded or
+    /// started.
     pub fn runner(&self, code: &Code, options: RunnerOptions) -> Runner {
         Runner::new(code.clone(), &self.0.node, options)
     }

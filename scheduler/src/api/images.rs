@@ -92,6 +92,7 @@ pub(super) async fn pin(
         // Nobody can look at it any more; nodes may have it.
         if is_same {
             service.spec.image = written;
+            service.spec.worker = live.and_then(|live| live.worker);
             return Ok(None);
         }
         let reference = written.digest().map_or_else(|| written.tag_or_latest().to_owned(), Digest::to_string);
