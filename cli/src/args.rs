@@ -446,6 +446,9 @@ pub(crate) struct RunArgs {
     /// How long to wait until it answers
     #[arg(long, default_value = "60s")]
     pub timeout: Span,
+    /// Arguments of the component, behind --
+    #[arg(last = true)]
+    pub args: Vec<String>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }

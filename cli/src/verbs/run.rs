@@ -86,6 +86,9 @@ fn flat(args: &RunArgs, name: &Name) -> Result<Value, Failure> {
         if !env.is_empty() {
             object.insert("env".to_owned(), Value::Object(env));
         }
+        if !args.args.is_empty() {
+            object.insert("args".to_owned(), json!(args.args));
+        }
         if !route.is_empty() {
             object.insert("http".to_owned(), json!({ "routes": [route] }));
         }

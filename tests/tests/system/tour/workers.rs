@@ -72,6 +72,15 @@ fn a_worker_runs_survives_its_node_and_is_told_to_stop() {
 }
 
 #[test]
+fn a_worker_runs_without_a_manifest() {
+    let cluster = Cluster::start();
+    push(&cluster, "core", "core");
+    let run = cluster.skiff(&["run", "core", "--name", "watch", "--", "say=-e A", "sleep"]).ok();
+    assert_eq!(run.stdout, "service/watch created\n", "it answers nowhere");
+    eventually_logs(&cluster, "watch", "-e A");
+}
+
+#[test]
 fn a_worker_that_ends_begins_again_and_says_why() {
     let cluster = Cluster::start();
     push(&cluster, "core", "core");
