@@ -2,6 +2,8 @@
 //!
 //! Pure, and shared by the manifest reader (which adds line and column) and the API server.
 
+mod container;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::grant::{Allow, Grants};
@@ -180,6 +182,7 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     if spec.resources.cpu > CPU_LIMIT_MAX {
         faults.push(Fault::new("resources.cpu", format!("{} is more than any machine has", spec.resources.cpu), ""));
     }
+    container::check(spec, &mut faults);
     env(&spec.env, &mut faults);
     let Allow { services, http, private } = &spec.allow;
     let callers = spec.http.callers.0.as_ref().map_or(0, Vec::len);
@@ -282,8 +285,10 @@ fn limits(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         let hint = "leave it out, or raise instance.requests";
         faults.push(Fault::new("instance.idle", "an instance that serves one request is never idle", hint));
     }
+    // A container has no instances.
+    let least = if container::is_one(spec) { Bytes(1) } else { instance.memory };
     if let Some(memory) = spec.limits.memory
-        && !(instance.memory..=MEMORY_LIMIT_MAX).contains(&memory)
+        && !(least..=MEMORY_LIMIT_MAX).contains(&memory)
     {
         let message = format!("{memory} is not between instance.memory ({}) and {MEMORY_LIMIT_MAX}", instance.memory);
         faults.push(Fault::new("limits.memory", message, "all instances share it, so one must fit"));

@@ -19,7 +19,7 @@ pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
 };
-pub(crate) use self::serving::{LivenessArgs, MirrorOf, RegistryArgs, TlsArgs};
+pub(crate) use self::serving::{DockerArgs, LivenessArgs, MirrorOf, RegistryArgs, TlsArgs};
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
 #[derive(Debug, Parser)]
@@ -156,6 +156,8 @@ pub(crate) struct UpArgs {
     pub gateway: SocketAddr,
     #[command(flatten)]
     pub tls: TlsArgs,
+    #[command(flatten)]
+    pub docker: DockerArgs,
     /// Write a line of JSON for each request to this file; - is standard output
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -196,6 +198,8 @@ pub(crate) struct NodeRunArgs {
     pub label: Vec<(String, String)>,
     #[command(flatten)]
     pub tls: TlsArgs,
+    #[command(flatten)]
+    pub docker: DockerArgs,
     /// Write a line of JSON for each request to this file; - is standard output
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,

@@ -13,6 +13,7 @@ pub mod artifact;
 pub mod capabilities;
 mod capacity;
 pub mod compile;
+mod docker;
 pub mod gateway;
 pub mod link;
 pub mod logs;

@@ -50,7 +50,7 @@ use skiff_api::id::{ReplicaKey, ServiceKey};
 use crate::sandbox::{CodeFigures, Usage};
 
 /// Every code of an answer that is the gateway's own, sorted; see the gateway's refusals and [`crate::sandbox::Failure`].
-const CODES: [&str; 29] = [
+const CODES: [&str; 30] = [
     "bad-hop",
     "bad-host",
     "bad-path",
@@ -58,6 +58,7 @@ const CODES: [&str; 29] = [
     "bad-target",
     "call-depth",
     "code-unavailable",
+    "container-unreachable",
     "first-byte-timeout",
     "guest-cpu-limit",
     "guest-error",

@@ -17,6 +17,7 @@ use crate::artifact::{Artifacts, OpenError};
 use crate::capabilities::{Reach, Resolve};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
+use crate::docker::{Containers, Engine, Owner};
 use crate::gateway::{self, Doors, Gateway, GatewayOptions, PeerOptions, PeerPort, Shared};
 use crate::link::{self, Link, Peer};
 use crate::logs::Logs;
@@ -53,6 +54,8 @@ pub struct NodeOptions {
     pub registry: ClientOptions,
     pub compiler: Compiler,
     pub sandbox: SandboxOptions,
+    /// The socket of the machine's Docker engine, where it runs containers.
+    pub docker: Option<PathBuf>,
     /// How names in the requests of guests are resolved.
     pub names: Arc<dyn Resolve>,
     /// Skiff's version, as the control plane is told.
@@ -131,9 +134,14 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<NodeHandle, Error> {
         let NodeOptions { gateway, drain, .. } = &options;
         let drain = *drain;
+        let engine = options.docker.clone().map(Engine::new);
+        let docker = match &engine {
+            Some(engine) => engine.probe().await.unwrap_or_default(),
+            None => String::new(),
+        };
         let addr = gateway.plain.local_addr().map_err(|e| Error::Gateway(gateway::Error::Listener(e)))?;
         let (parts, doors, loaded, logs) =
-            spawn_blocking(move || assemble(options, addr)).await.map_err(Error::Thread)??;
+            spawn_blocking(move || assemble(options, addr, (engine, docker))).await.map_err(Error::Thread)??;
         let shared = parts.gateway.clone();
         let (commands, asked) = mpsc::unbounded_channel();
         let (settled, wait) = oneshot::channel();
@@ -190,7 +198,11 @@ impl NodeHandle {
 }
 
 /// Everything that blocks.
-fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loaded, Logs), Error> {
+fn assemble(
+    options: NodeOptions,
+    addr: SocketAddr,
+    (engine, docker): (Option<Engine>, String),
+) -> Result<(Parts, Doors, Loaded, Logs), Error> {
     let NodeOptions { data, disk, name, gateway, advertise, peer, uid, site, labels, .. } = options;
     let NodeOptions { registry, compiler, sandbox, names, version, drain, .. } = options;
     // Before anything is written: what the operator named may be wrong.
@@ -213,6 +225,10 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
     let found = artifacts.found().map_err(|source| Error::Data { path: data.clone(), source })?;
     let client = Client::new(registry).map_err(Error::Registry)?;
     let sandbox = Sandbox::start(sandbox).map_err(Error::Sandbox)?;
+    let containers = engine.map(|engine| {
+        let (node, scratch) = (identity.uid.clone(), data.join("layers"));
+        Containers::new(Owner { node, engine, client: client.clone(), disk: disk.clone(), scratch })
+    });
     let logs = Logs::start(disk, data.join("logs"));
     let hello = Hello {
         protocol: PROTOCOL,
@@ -227,6 +243,7 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
         labels,
         capacity: capacity::of_this_machine(),
         engine: sandbox.report(),
+        docker,
         fence: Fence::default(),
     };
     let (reach, refusals) = Reach::new(&gateway, names);
@@ -235,7 +252,7 @@ fn assemble(options: NodeOptions, addr: SocketAddr) -> Result<(Parts, Doors, Loa
         let sandbox = sandbox.clone();
         move || sandbox.loaded()
     }));
-    let tools = Tools::new((artifacts, client), compiler, sandbox, kept, drain);
+    let tools = Tools::new((artifacts, client), compiler, (sandbox, containers), kept, drain);
     Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, loaded, logs))
 }
 

@@ -76,6 +76,11 @@ impl Engine {
         engine
     }
 
+    /// What `docker -H unix://` is told.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("sock")
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -144,6 +149,9 @@ impl Docker<'_> {
     }
 }
 
+const INCLUDES: &str = "#include <netinet/in.h>\n#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+    #include <string.h>\n#include <sys/socket.h>\n#include <unistd.h>\n";
+
 /// A program that needs no file but itself, made from these lines of C's `main`.
 ///
 /// # Panics
@@ -151,7 +159,7 @@ impl Docker<'_> {
 #[track_caller]
 pub fn static_program(folder: &Path, name: &str, main: &str) -> PathBuf {
     let (source, made) = (folder.join(format!("{name}.c")), folder.join(name));
-    let text = format!("#include <stdio.h>\n#include <unistd.h>\nint main(int argc, char **argv) {{ {main} }}\n");
+    let text = format!("{INCLUDES}int main(int argc, char **argv) {{ {main} }}\n");
     fs::write(&source, text).expect("a file can be written");
     done(Command::new("cc").args(["-static", "-O1", "-o"]).arg(&made).arg(&source));
     made

@@ -264,6 +264,9 @@ pub struct NodeStatus {
     /// What placement may reserve there.
     pub capacity: Resources,
     pub engine: EngineReport,
+    /// The version of its Docker engine. Empty: it has none, and runs no containers.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub docker: String,
 }
 
 /// What the node's sandbox chose for its machine, and why.

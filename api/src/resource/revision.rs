@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::grant::Allow;
 use crate::id::Name;
 use crate::image::ImageRef;
-use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, ReplicaLimits, Resources, Spec};
+use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec};
 
 pub type Revision = Object<RevisionSpec>;
 
@@ -29,8 +29,13 @@ pub struct Template {
     /// Always with a digest.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub image: ImageRef,
+    /// What runs it. `None`: the node's own sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,

@@ -9,7 +9,7 @@ use crate::grant::{Allow, ServicePattern};
 use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
-use crate::resource::{Kind, Object, Offline, Placement, Replicas, Resources, Spec, Template, Update};
+use crate::resource::{Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update};
 
 pub type Service = Object<ServiceSpec>;
 
@@ -21,13 +21,19 @@ pub struct ServiceSpec {
     /// What to run. Stored with the digest that its tag had when it was applied.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub image: ImageRef,
+    /// What runs it: `wasm`, or `docker` for containers. Default: what the image is for. An image of another kind is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     /// Whether it runs on its own and answers no requests: its component exports `wasi:cli/run` and no handler. The image
     /// decides; who writes it down is told where the image is of the other kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<bool>,
-    /// Arguments of the component, behind its own name.
+    /// Arguments of the component behind its own name, or of a container behind its image's entry point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Where a container listens. Requests go to the port called `http`, or to the only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.
     #[serde(default)]
     pub replicas: Replicas,
@@ -68,8 +74,10 @@ impl ServiceSpec {
     pub fn new(image: ImageRef) -> Self {
         Self {
             image,
+            runtime: None,
             worker: None,
             args: Vec::new(),
+            ports: Vec::new(),
             replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
@@ -93,7 +101,9 @@ impl ServiceSpec {
     pub fn template(&self) -> Template {
         Template {
             image: self.image.clone(),
+            runtime: self.runtime,
             args: self.args.clone(),
+            ports: self.ports.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
@@ -108,10 +118,24 @@ impl ServiceSpec {
     /// Takes over what replicas are made from; all else stays.
     pub fn roll_back(&mut self, template: Template) {
         // No `..`: what a template gets, goes back as well.
-        let Template { image, args, timeout, in_flight, resources, limits, instance, env, allow, restarted_at } =
-            template;
+        let Template {
+            image,
+            runtime,
+            args,
+            ports,
+            timeout,
+            in_flight,
+            resources,
+            limits,
+            instance,
+            env,
+            allow,
+            restarted_at,
+        } = template;
         self.image = image;
+        self.runtime = runtime;
         self.args = args;
+        self.ports = ports;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;
         self.resources = resources;

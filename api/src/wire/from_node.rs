@@ -58,6 +58,9 @@ pub struct Hello {
     pub labels: BTreeMap<String, String>,
     pub capacity: Resources,
     pub engine: EngineReport,
+    /// The version of its Docker engine, if it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub docker: String,
     /// The newest fence that the node has accepted.
     pub fence: Fence,
 }

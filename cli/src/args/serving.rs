@@ -96,3 +96,22 @@ impl From<LivenessArgs> for LivenessOptions {
         Self { dead_after_ms: ms(args.dead_after), grace_ms: ms(args.start_grace) }
     }
 }
+
+/// The engine that runs containers.
+#[derive(Debug, Parser)]
+pub(crate) struct DockerArgs {
+    /// The socket of the machine's Docker engine, or `none`: then this node runs no containers. Default: /var/run/docker.sock
+    /// if it is there
+    #[arg(long, value_name = "SOCKET", env = "SKIFF_DOCKER")]
+    pub docker: Option<PathBuf>,
+}
+
+impl DockerArgs {
+    pub(crate) fn socket(self) -> Option<PathBuf> {
+        match self.docker {
+            Some(none) if none.as_os_str() == "none" => None,
+            Some(socket) => Some(socket),
+            None => Some(PathBuf::from("/var/run/docker.sock")).filter(|socket| socket.exists()),
+        }
+    }
+}

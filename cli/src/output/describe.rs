@@ -173,6 +173,8 @@ fn node(out: &mut String, object: &Value, now: Timestamp) {
         "Engine",
         &format!("{}, {} instances at once", at("/status/engine/name"), at("/status/engine/instances")),
     );
+    let docker = object.pointer("/status/docker").and_then(Value::as_str).unwrap_or("<none>");
+    line(out, "Docker", docker);
     tree(out, "Choices", object.pointer("/status/engine/choices"));
 }
 

@@ -39,6 +39,7 @@ mod answer;
 mod body;
 mod client;
 mod connection;
+mod driver;
 mod flight;
 mod headers;
 mod host;
@@ -55,6 +56,7 @@ mod target;
 mod tls;
 
 pub use access::AccessLogTo;
+pub(crate) use driver::Driver;
 pub(crate) use inside::{Call, Called, Callee, CalleeBody, Services, call, too_deep};
 pub(crate) use listen::Doors;
 pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};

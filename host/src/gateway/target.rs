@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
+use super::driver::Driver;
 use crate::metrics::Figures;
-use crate::sandbox::Runner;
 
 /// What is cut off ends as soon as it is polled.
 const CUT_MAX: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const CUT_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Target {
     pub(super) replica: ReplicaKey,
     pub(super) service: ServiceKey,
-    pub(super) runner: Runner,
+    pub(super) runner: Driver,
     pub(super) timeout: HttpTimeout,
     pub(super) figures: Arc<Figures>,
     /// Cancelled when what is in flight has had its time.
@@ -30,10 +30,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(replica: ReplicaKey, service: ServiceKey, runner: Runner, template: &Template) -> Self {
+    pub(crate) fn new(replica: ReplicaKey, service: ServiceKey, runner: Driver, template: &Template) -> Self {
         let (timeout, figures) = (template.timeout.clone(), runner.figures().clone());
         let (cut, gate) = (CancellationToken::new(), Gate::new(template.in_flight));
         Self { replica, service, runner, timeout, figures, cut, gate }
+    }
+
+    /// Whether it is a container, which may end by itself.
+    pub(crate) fn is_container(&self) -> bool {
+        matches!(self.runner, Driver::Docker(_))
     }
 
     /// Requests in flight and waiting.

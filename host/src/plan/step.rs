@@ -98,12 +98,18 @@ pub fn plan_for<'a>(
                 RunningStage::Ready => Standing::ready(observed.failed.get(key)),
                 RunningStage::Starting => {
                     let retries = observed.failed.get(key).map_or(0, |failure| failure.times);
-                    Standing::new(Phase::Compiling, retries)
+                    let is_container = assignment.is_some_and(|assignment| assignment.template.is_container());
+                    Standing::new(if is_container { Phase::Pulling } else { Phase::Compiling }, retries)
                 }
             };
             plan.report.insert(key.clone(), standing);
         } else if let Some(assignment) = assignment {
             match check(assignment) {
+                // Its image is the engine's affair, and a start brings it there.
+                Ok(_) if assignment.template.is_container() => {
+                    let standing = plan.start(key, observed.failed.get(key), Phase::Pulling, now);
+                    plan.report.insert(key.clone(), standing);
+                }
                 Ok(digest) => {
                     let users = users.entry(digest).or_default();
                     let image = &assignment.template.image;
@@ -162,7 +168,7 @@ impl Plan {
             (CodeStage::Compiling, _) => Standing::new(Phase::Compiling, tries),
             (CodeStage::Compiled, _) => {
                 for key in &users.replicas {
-                    let standing = self.start(key, observed.failed.get(*key), now);
+                    let standing = self.start(key, observed.failed.get(*key), Phase::Compiling, now);
                     self.report.insert((*key).clone(), standing);
                 }
                 return;
@@ -171,7 +177,7 @@ impl Plan {
         self.report.extend(users.replicas.iter().map(|key| ((*key).clone(), standing.clone())));
     }
 
-    fn start(&mut self, key: &ReplicaKey, failure: Option<&Failure>, now: Timestamp) -> Standing {
+    fn start(&mut self, key: &ReplicaKey, failure: Option<&Failure>, phase: Phase, now: Timestamp) -> Standing {
         match failure {
             Some(failure) if !failure.is_due(now) => {
                 self.wake_at(failure.retry_at());
@@ -179,7 +185,7 @@ impl Plan {
             }
             _ => {
                 self.actions.push(Action::Start(key.clone()));
-                Standing::new(Phase::Compiling, failure.map_or(0, |failure| failure.times))
+                Standing::new(phase, failure.map_or(0, |failure| failure.times))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use skiff_api::Digest;
-use skiff_api::id::{ReplicaKey, ServiceKey};
+use skiff_api::id::{ReplicaKey, ServiceKey, Uid};
 use skiff_api::resource::ReplicaStatus;
 use skiff_api::wire::{Assignment, FromNode, Hello, NodeEvent, ServiceRoutes, ToNode};
 use tokio::sync::{mpsc, oneshot};
@@ -66,6 +66,8 @@ pub(crate) struct Reconciler {
     pub(super) workers: BTreeMap<ReplicaKey, CancellationToken>,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
+    /// What nobody waits for. It ends with the node.
+    _helpers: JoinSet<()>,
     begun: HashMap<Id, Action>,
     refusals: mpsc::Receiver<NodeEvent>,
     pub(super) dirty: Dirty,
@@ -111,6 +113,9 @@ impl Reconciler {
         let (mut dirty, routing) = (Dirty::default(), Routing::new());
         dirty.all();
         let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
+        let wanted = parts.desired.items.values().map(|assignment| assignment.uid.clone()).collect();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(parts.tools.sweep(wanted));
         Self {
             tools: Arc::new(parts.tools),
             gateway: parts.gateway,
@@ -124,6 +129,7 @@ impl Reconciler {
             workers: BTreeMap::new(),
             outbox: Outbox::default(),
             operations: JoinSet::new(),
+            _helpers: helpers,
             begun: HashMap::new(),
             refusals: parts.refusals,
             dirty,
@@ -327,7 +333,7 @@ impl Reconciler {
                 tracing::error!(?action, %error, "an operation did not end as it should");
                 match action {
                     Some(action) => self.broken(action),
-                    // Only collecting and verifying are nobody's action.
+                    // Collecting, verifying and watching are nobody's action.
                     None => self.collecting = false,
                 }
             }
@@ -413,6 +419,10 @@ impl Reconciler {
     pub(super) fn recheck(&mut self, assignment: Assignment) {
         let Some(digest) = assignment.template.image.digest().cloned() else { return };
         self.operations.spawn(self.tools.clone().recheck(assignment, digest));
+    }
+
+    pub(super) fn watch(&mut self, replica: ReplicaKey, uid: Uid) {
+        self.operations.spawn(self.tools.clone().watch(replica, uid));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_api::Digest;
-use skiff_api::id::ReplicaKey;
+use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::wire::Assignment;
 use skiff_registry::Client;
 use tokio::sync::Semaphore;
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Outbound, Reach};
 use crate::compile::{CompileError, Compiler};
-use crate::gateway::Target;
+use crate::docker::{self, Callee, Containers, Exit};
+use crate::gateway::{Driver, Target};
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
 use crate::plan::{CodeStage, Retry};
@@ -38,6 +39,7 @@ pub(crate) struct Tools {
     client: Client,
     compiler: Compiler,
     sandbox: Sandbox,
+    containers: Option<Containers>,
     logs: Logs,
     metrics: Arc<Metrics>,
     reach: Arc<Reach>,
@@ -60,6 +62,8 @@ pub(crate) enum Outcome {
     /// A worker's run is over.
     Ended(ReplicaKey, Report),
     Stopped(ReplicaKey),
+    /// A container ended by itself.
+    Exited(ReplicaKey, Uid, Exit),
     /// Whether a replica that runs could start again, now that other people must have signed its image.
     Rechecked(ReplicaKey, Result<(), StartError>),
     /// Compiled code that could not be loaded is gone; how far the rest of it is.
@@ -96,6 +100,8 @@ pub(crate) enum StartError {
     /// Everything made from it was discarded.
     #[error("{0}; it is pulled again")]
     Tampered(#[source] Distrust),
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
     #[error("the thread that loads code was stopped")]
     Thread(#[source] JoinError),
 }
@@ -109,6 +115,7 @@ impl StartError {
             | Self::Thread(_)
             | Self::NotSigned(..)
             | Self::Tampered(_)
+            | Self::Docker(_)
             | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
         }
@@ -119,6 +126,7 @@ impl StartError {
         match self {
             Self::NotSigned(..) => "NotSigned",
             Self::Tampered(_) => "ArtifactTampered",
+            Self::Docker(error) => error.reason(),
             _ => "StartFailed",
         }
     }
@@ -128,13 +136,13 @@ impl Tools {
     pub(crate) fn new(
         (artifacts, client): (Artifacts, Client),
         compiler: Compiler,
-        sandbox: Sandbox,
+        (sandbox, containers): (Sandbox, Option<Containers>),
         (logs, metrics, reach): (Logs, Arc<Metrics>, Arc<Reach>),
         drain: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
-        Self { artifacts, client, compiler, sandbox, logs, metrics, reach, drain, pulls, starts }
+        Self { artifacts, client, compiler, sandbox, containers, logs, metrics, reach, drain, pulls, starts }
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -209,6 +217,10 @@ impl Tools {
     }
 
     pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+        if assignment.template.is_container() {
+            let started = self.start_container(&assignment, &digest).await;
+            return Outcome::Started(assignment.replica, started.map(Begun::Target));
+        }
         let _slot = self.starts.acquire().await.ok();
         let started = match self.trusted(&assignment, &digest).await {
             Err(error) => Err(error),
@@ -218,6 +230,41 @@ impl Tools {
             },
         };
         Outcome::Started(assignment.replica, started)
+    }
+
+    /// No place is taken for it: it waits for the engine, and for a program that comes up as slowly as it likes.
+    async fn start_container(&self, assignment: &Assignment, digest: &Digest) -> Result<Arc<Target>, StartError> {
+        let containers = self.containers.as_ref().ok_or(docker::Error::NoEngine)?;
+        let replica = &assignment.replica;
+        let logs = Sink::new(self.logs.open(replica, &assignment.service));
+        let address = containers.start(assignment, digest, &logs).await?;
+        let outbound = Outbound::new(assignment, logs.clone(), self.reach.clone());
+        let figures = self.metrics.replica(replica, &assignment.service_key());
+        let callee = Driver::Docker(Callee::new(address, logs, outbound, figures));
+        Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), callee, &assignment.template)))
+    }
+
+    /// Waits until a container ends by itself, and removes what is left of it.
+    pub(crate) async fn watch(self: Arc<Self>, replica: ReplicaKey, uid: Uid) -> Outcome {
+        let exit = match &self.containers {
+            Some(containers) => {
+                let exit = containers.watch(&replica, &uid).await;
+                containers.forget(&replica, &uid).await;
+                exit
+            }
+            None => std::future::pending().await,
+        };
+        Outcome::Exited(replica, uid, exit)
+    }
+
+    /// Removes containers that are this node's and nobody's any more.
+    pub(crate) fn sweep(&self, wanted: BTreeSet<Uid>) -> impl Future<Output = ()> + Send + 'static {
+        let containers = self.containers.clone();
+        async move {
+            if let Some(containers) = containers {
+                containers.sweep(wanted).await;
+            }
+        }
     }
 
     /// As [`Tools::evidenced`], before a start: what was changed on the disk is discarded.
@@ -258,6 +305,10 @@ impl Tools {
 
     /// Asks the same of a replica that runs. It goes on, whatever comes of it; what is missing is fetched in time.
     pub(crate) async fn recheck(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+        // A container's signatures are asked for when it starts.
+        if assignment.template.is_container() {
+            return Outcome::Rechecked(assignment.replica, Ok(()));
+        }
         let _slot = self.starts.acquire().await.ok();
         let checked = self.evidenced(&assignment, &digest).await.map_err(|error| match error {
             // It is in use: nothing is discarded yet.
@@ -318,7 +369,8 @@ impl Tools {
     }
 
     fn target(&self, assignment: &Assignment, runner: Runner) -> Arc<Target> {
-        Arc::new(Target::new(assignment.replica.clone(), assignment.service_key(), runner, &assignment.template))
+        let driver = Driver::Wasm(runner);
+        Arc::new(Target::new(assignment.replica.clone(), assignment.service_key(), driver, &assignment.template))
     }
 
     /// Removes compiled code that a request could not load.
@@ -347,7 +399,7 @@ impl Tools {
     /// Serves other nodes for a while longer, and then waits for what is in flight.
     pub(crate) async fn stop(
         self: Arc<Self>,
-        replica: ReplicaKey,
+        (replica, uid): (ReplicaKey, Option<Uid>),
         target: Option<Arc<Target>>,
         linger: Duration,
     ) -> Outcome {
@@ -356,6 +408,9 @@ impl Tools {
         }
         if let Some(target) = target {
             target.drain(self.drain).await;
+        }
+        if let (Some(containers), Some(uid)) = (&self.containers, &uid) {
+            containers.end(&replica, uid).await;
         }
         let (logs, stopped) = (self.logs.clone(), replica.clone());
         // It only tidies up: the replica is gone, whether that works or not.

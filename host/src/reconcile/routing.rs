@@ -67,7 +67,8 @@ impl Reconciler {
         for (replica, target) in std::mem::take(&mut self.routing.closing) {
             let action = Action::Stop(replica.clone());
             let linger = if self.leaving.contains_key(&replica) { LINGER } else { Duration::ZERO };
-            self.spawn(action, self.tools.clone().stop(replica, target, linger));
+            let uid = self.observed.running.get(&replica).map(|running| running.uid.clone());
+            self.spawn(action, self.tools.clone().stop((replica, uid), target, linger));
         }
     }
 

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use skiff_api::Digest;
-use skiff_api::id::ReplicaKey;
+use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::resource::EventType;
 
 use super::actor::Reconciler;
 use super::operation::{Begun, Outcome, Repaired, StartError, chain};
+use crate::docker::Exit;
 use crate::plan::{Action, CodeStage, Failure, Retry, Running, RunningStage};
+
+/// A container that ran for so long has recovered from what ended it before.
+const STEADY: Duration = Duration::from_secs(60);
 
 impl Reconciler {
     pub(super) fn settle(&mut self, outcome: Outcome) {
@@ -49,7 +54,13 @@ impl Reconciler {
                 self.dirty.replica(replica.clone());
                 let Some(running) = self.observed.running.get_mut(&replica) else { return };
                 running.stage = RunningStage::Ready;
-                self.observed.failed.remove(&replica);
+                let uid = running.uid.clone();
+                if target.is_container() {
+                    // It has yet to show that it stays.
+                    self.watch(replica.clone(), uid);
+                } else {
+                    self.observed.failed.remove(&replica);
+                }
                 // No longer desired: the plan stops it, and its log is all that is left to close.
                 if let Some(assignment) = self.desired.items.get(&replica) {
                     self.targets.insert(replica.clone(), (assignment.service_key(), target));
@@ -59,6 +70,7 @@ impl Reconciler {
             }
             Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
             Outcome::Stopped(replica) => self.stopped(replica),
+            Outcome::Exited(replica, uid, exit) => self.exited(replica, &uid, exit),
             Outcome::Rechecked(_, Ok(())) => {}
             Outcome::Rechecked(replica, Err(error)) => {
                 let message = format!("runs on, but would not start again: {}", chain(&error));
@@ -143,6 +155,21 @@ impl Reconciler {
             self.routing.changed();
         }
         self.dirty.replica(replica);
+    }
+
+    /// A container ended although it was wanted: it is started again, later each time that it does not stay.
+    fn exited(&mut self, replica: ReplicaKey, uid: &Uid, exit: Exit) {
+        let is_it = |running: &Running| running.uid == *uid && running.stage == RunningStage::Ready;
+        if !self.observed.running.get(&replica).is_some_and(is_it) {
+            return;
+        }
+        self.observed.running.remove(&replica);
+        self.targets.remove(&replica);
+        self.routing.changed();
+        if exit.ran >= STEADY {
+            self.observed.failed.remove(&replica);
+        }
+        self.replica_failed(replica, exit.reason, exit.message, Retry::Later);
     }
 
     fn reached(&mut self, digest: &Digest, stage: CodeStage) {

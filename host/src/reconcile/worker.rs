@@ -40,7 +40,7 @@ impl Reconciler {
         self.workers.remove(&replica);
         let Some(running) = self.observed.running.get(&replica) else { return };
         if running.stage == RunningStage::Stopping {
-            let tidy = self.tools.clone().stop(replica.clone(), None, Duration::ZERO);
+            let tidy = self.tools.clone().stop((replica.clone(), None), None, Duration::ZERO);
             self.spawn(Action::Stop(replica), tidy);
             return;
         }

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio::task::unconstrained;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -46,6 +47,8 @@ pub struct Body {
 enum State {
     Live(Live),
     Settled(Settled),
+    /// No guest's: what a container sends.
+    Elsewhere(UnsyncBoxBody<Bytes, Failure>),
 }
 
 struct Live {
@@ -131,6 +134,11 @@ impl Body {
     pub(super) fn settled(settled: Settled, to: ResponseTo) -> Self {
         Self { state: State::Settled(settled), to }
     }
+
+    /// The body of what answers instead of a guest.
+    pub(crate) fn elsewhere(body: UnsyncBoxBody<Bytes, Failure>) -> Self {
+        Self { state: State::Elsewhere(body), to: ResponseTo::Other }
+    }
 }
 
 impl http_body::Body for Body {
@@ -153,6 +161,7 @@ impl http_body::Body for Body {
         }
         match &mut self.state {
             State::Settled(settled) => Poll::Ready(settled.next().transpose()),
+            State::Elsewhere(body) => Pin::new(body).poll_frame(cx),
             State::Live(_) => Poll::Pending,
         }
     }
@@ -161,10 +170,11 @@ impl http_body::Body for Body {
         match &self.state {
             State::Settled(settled) => settled.frames.is_empty() && settled.failure.is_none(),
             State::Live(live) => live.finished,
+            State::Elsewhere(body) => body.is_end_stream(),
         }
     }
 
-    /// Exact where the whole body is here: it is then sent with its length, in one piece.
+    /// Exact only where the whole body is here: it is then sent with its length, in one piece.
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Settled(settled) if self.to == ResponseTo::Other => {

@@ -50,6 +50,9 @@ pub enum Failure {
     /// The guest stopped before the end of its response body.
     #[error("the guest's response body is incomplete: {why}")]
     IncompleteBody { why: String },
+    /// The container does not answer.
+    #[error("the container does not answer: {why}")]
+    Unreachable { why: String },
     /// The request cannot be put to a guest.
     #[error("the request is not valid: {why}")]
     BadRequest { why: String },
@@ -76,6 +79,7 @@ impl Failure {
             Self::GuestError { .. } => "guest-error",
             Self::InvalidResponse { .. } => "guest-invalid-response",
             Self::IncompleteBody { .. } => "guest-incomplete-body",
+            Self::Unreachable { .. } => "container-unreachable",
             Self::BadRequest { .. } => "bad-request",
             Self::Internal { .. } => "sandbox-failure",
         }
@@ -87,9 +91,11 @@ impl Failure {
             Self::Trap { .. } | Self::MemoryLimit { .. } | Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::CpuLimit { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::PoolFull | Self::NodeMemory | Self::CodeUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::NoResponse
+            | Self::GuestError { .. }
+            | Self::InvalidResponse { .. }
+            | Self::IncompleteBody { .. }
+            | Self::Unreachable { .. } => StatusCode::BAD_GATEWAY,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
         }
     }
@@ -111,6 +117,7 @@ impl Failure {
             Self::NoResponse | Self::GuestError { .. } | Self::InvalidResponse { .. } | Self::IncompleteBody { .. } => {
                 Some("GuestFailed")
             }
+            Self::Unreachable { .. } => Some("ContainerUnreachable"),
             Self::NodeMemory | Self::PoolFull => Some("NodeFull"),
             Self::CodeUnavailable | Self::BadRequest { .. } | Self::Internal { .. } => None,
         }

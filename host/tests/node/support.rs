@@ -95,6 +95,7 @@ impl World {
             registry: ClientOptions { attempts: 1, ..ClientOptions::new(&self.endpoint) },
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
+            docker: None,
             names: Arc::new(SystemNames::default()),
             version: "test".to_owned(),
             drain: Duration::from_secs(20),

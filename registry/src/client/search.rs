@@ -121,6 +121,12 @@ impl Search {
         }
     }
 
+    /// Whether an image with this config runs a native program of Linux: then there is no component to look for.
+    pub fn is_native(config: &[u8]) -> bool {
+        let Ok(Config { os, .. }) = serde_json::from_slice::<Config>(config) else { return false };
+        os == "linux" && Self::with_config(0, config).is_err()
+    }
+
     /// In the file system of an image with this config. An image that runs a native program is refused.
     pub fn with_config(component_bytes_max: u64, config: &[u8]) -> Result<Self, Unfit> {
         let config: Config = serde_json::from_slice(config)

@@ -5,7 +5,7 @@
 //! the cluster's, so that nodes need neither that one's logins nor its uptime; the object keeps the name that was written.
 
 use async_trait::async_trait;
-use skiff_api::resource::{Service, ServiceSpec};
+use skiff_api::resource::{InstanceLimits, Runtime, Service, ServiceSpec, http_port};
 use skiff_api::{Code, Digest, ImageRef, Problem, capability};
 use skiff_registry::sign::Attached;
 use utoipa::ToSchema;
@@ -22,6 +22,8 @@ pub struct Artifact {
     pub imports: Vec<String>,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
+    /// It holds no component, but a native program for a Docker engine.
+    pub is_container: bool,
 }
 
 /// The cluster's registry, as far as writing objects needs it.
@@ -69,9 +71,16 @@ pub(super) async fn pin(
     let namespace = service.metadata.namespace.as_ref().map_or("", |namespace| namespace.as_str());
     let written = own(images, &service.spec.image)?;
     let is_same = live.is_some_and(|live| live.image == written && written.digest().is_some());
-    if is_same && live.is_some_and(|live| role::is_same(live, &service.spec)) {
-        service.spec.image = written;
-        return Ok(None);
+    if is_same {
+        service.spec.image = written.clone();
+        // What it holds is known: nothing else in the spec may have changed to what does not go with it.
+        if live.is_some_and(|live| live.runtime == service.spec.runtime && role::is_same(live, &service.spec)) {
+            match service.spec.runtime {
+                Some(Runtime::Docker) => contained(&service.spec)?,
+                _ => bare(&service.spec)?,
+            }
+            return Ok(None);
+        }
     }
     let repository = written.repository_in(namespace);
     let object = || format!("service/{namespace}/{}", service.metadata.name);
@@ -91,8 +100,8 @@ pub(super) async fn pin(
     let Some(artifact) = found else {
         // Nobody can look at it any more; nodes may have it.
         if is_same {
-            service.spec.image = written;
             service.spec.worker = live.and_then(|live| live.worker);
+            service.spec.runtime = live.and_then(|live| live.runtime);
             return Ok(None);
         }
         let reference = written.digest().map_or_else(|| written.tag_or_latest().to_owned(), Digest::to_string);
@@ -105,15 +114,69 @@ pub(super) async fn pin(
         };
         return Err(Problem::new(Code::ImageNotFound, detail).object(object()).hint(hint).into());
     };
-    fits(&written, &artifact)?;
+    service.spec.runtime = runtime(&service.spec, live, &artifact)?;
+    match artifact.is_container {
+        true => contained(&service.spec)?,
+        false => fits(&service.spec, &written, &artifact)?,
+    }
     role::settle(&written, &artifact.exports, &mut service.spec, live)?;
     let moved = live.and_then(|live| moved(&live.image, &written, &artifact.digest));
     service.spec.image = written.with_digest(artifact.digest);
     Ok(moved)
 }
 
+/// What runs the image. What was found out for the last image is in the spec too, and holds no longer; what a person
+/// wrote does.
+fn runtime(spec: &ServiceSpec, live: Option<&ServiceSpec>, artifact: &Artifact) -> Result<Option<Runtime>> {
+    let is_left_over = live.is_some_and(|live| live.runtime == spec.runtime && live.image != spec.image);
+    match (spec.runtime, artifact.is_container) {
+        (None | Some(Runtime::Docker), true) => Ok(Some(Runtime::Docker)),
+        (None | Some(Runtime::Wasm), false) => Ok(spec.runtime),
+        (Some(Runtime::Docker), false) if is_left_over => Ok(None),
+        (Some(written), is_container) => {
+            let holds = if is_container { "a container" } else { "a component" };
+            let detail =
+                format!("image {} holds {holds}, and the service says runtime: {}", spec.image, written.name());
+            Err(invalid(detail).hint("leave runtime out: the image decides").into())
+        }
+    }
+}
+
+/// Whether an engine could run it as it is asked for: what does not hold for containers is refused, not ignored.
+fn contained(spec: &ServiceSpec) -> Result<()> {
+    let refuse = |detail: &str, hint: &str| {
+        Err(invalid(format!("image {} holds a container: {detail}", spec.image)).hint(hint).into())
+    };
+    if !spec.allow.is_empty() {
+        return refuse("it reaches nothing, so `allow` has no meaning", "remove allow");
+    }
+    if spec.instance != InstanceLimits::default() {
+        return refuse("`instance` is about sandboxes of components", "remove instance, and use limits");
+    }
+    if spec.ports.len() > 1 && http_port(&spec.ports).is_none() {
+        return refuse("none of its ports is called http", "name the port that answers requests http");
+    }
+    Ok(())
+}
+
+/// Whether nothing is asked for that only containers have.
+fn bare(spec: &ServiceSpec) -> Result<()> {
+    if let Some(memory) = spec.limits.memory.filter(|memory| *memory < spec.instance.memory) {
+        let least = spec.instance.memory;
+        let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
+        return Err(problem.hint("all instances share it, so one must fit").into());
+    }
+    if spec.ports.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!("image {} holds a component, and ports is for containers", spec.image))
+        .hint("remove ports")
+        .into())
+}
+
 /// Whether a node could run it: what it would refuse is refused here, before anything is placed.
-fn fits(written: &ImageRef, artifact: &Artifact) -> Result<()> {
+fn fits(spec: &ServiceSpec, written: &ImageRef, artifact: &Artifact) -> Result<()> {
+    bare(spec)?;
     let Artifact { imports, exports, .. } = artifact;
     let names = exports.iter().map(String::as_str);
     if !capability::answers_requests(names.clone()) && !capability::runs_alone(names) {

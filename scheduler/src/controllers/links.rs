@@ -187,7 +187,7 @@ fn check(hello: &Hello) -> Result<(), Refused> {
         return Err(Refused::BadName);
     }
     let peer = hello.peer.clone().unwrap_or_default();
-    let texts = [&hello.version, &hello.platform, &hello.gateway, &peer, &hello.engine.name];
+    let texts = [&hello.version, &hello.platform, &hello.gateway, &peer, &hello.engine.name, &hello.docker];
     if !skiff_api::validate::node(&hello.labels, &NodeSpec::default()).is_empty() || !is_site(&hello.site) {
         return Err(Refused::BadLabels);
     }

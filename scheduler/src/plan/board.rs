@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use skiff_api::quantity::{Bytes, MilliCpu};
-use skiff_api::resource::{Effect, Liveness, Placement, Resources, Strategy, Taint, own_labels};
+use skiff_api::resource::{Effect, Liveness, Placement, Resources, Runtime, Strategy, Taint, own_labels};
 use skiff_api::{Name, NodeName};
 
 use super::State;
@@ -53,6 +53,8 @@ pub struct Seat {
     pub reserved: Resources,
     pub labels: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
+    /// It has a Docker engine.
+    pub docker: bool,
     fullness: u64,
 }
 
@@ -74,6 +76,8 @@ pub struct Ask<'a> {
     pub wanted: Resources,
     pub placement: &'a Placement,
     pub strategy: Strategy,
+    /// What must run it.
+    pub runtime: Option<Runtime>,
 }
 
 /// Where the other replicas of the service are.
@@ -109,6 +113,8 @@ pub enum Refusal {
         value: String,
     },
     Tainted(Taint),
+    /// It is a container, and the node has no engine for it.
+    NoDocker,
     Memory {
         free: Bytes,
     },
@@ -126,6 +132,7 @@ impl fmt::Display for Refusal {
             Self::Closed(access) => write!(f, "is {}", access.name()),
             Self::Label { key, value } => write!(f, "lacks the label {key}={value}"),
             Self::Tainted(taint) => write!(f, "has the taint {taint}"),
+            Self::NoDocker => f.write_str("has no Docker engine"),
             Self::Memory { free } => write!(f, "has only {} of memory free", rough(*free)),
             Self::Cpu { free } => write!(f, "has only {free} of CPU free"),
             Self::Quota => f.write_str("would take it, but the namespace's quota is used up"),
@@ -322,6 +329,7 @@ impl Seat {
             reserved: Resources::ZERO,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            docker: false,
             fullness: FULL,
         }
     }
@@ -345,6 +353,7 @@ impl Seat {
             reserved: state.reserved,
             labels,
             taints: node.spec.taints.clone(),
+            docker: !node.status.docker.is_empty(),
             fullness: 0,
         }
     }
@@ -372,6 +381,14 @@ impl Seat {
         placement.repelled(&self.taints).map_or(Ok(()), |taint| Err(Refusal::Tainted(taint.clone())))
     }
 
+    /// Whether it has what runs such an image.
+    pub fn runs(&self, runtime: Option<Runtime>) -> Result<(), Refusal> {
+        match runtime {
+            Some(Runtime::Docker) if !self.docker => Err(Refusal::NoDocker),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is room for it.
     pub fn holds(&self, wanted: Resources) -> Result<(), Refusal> {
         let free = self.free();
@@ -390,13 +407,14 @@ impl Seat {
             return Err(Refusal::Closed(self.access));
         }
         // The cheap comparison first; what is told is ordered by those who tell it.
-        self.allows(ask.placement).and_then(|()| self.holds(ask.wanted))
+        self.allows(ask.placement).and_then(|()| self.runs(ask.runtime)).and_then(|()| self.holds(ask.wanted))
     }
 
     /// Every reason why it does not take one.
     pub fn refusals(&self, ask: &Ask<'_>) -> Vec<Refusal> {
         let closed = (self.access != Access::Open).then_some(Refusal::Closed(self.access));
-        closed.into_iter().chain(self.allows(ask.placement).err()).chain(self.holds(ask.wanted).err()).collect()
+        let able = self.allows(ask.placement).err().into_iter().chain(self.runs(ask.runtime).err());
+        closed.into_iter().chain(able).chain(self.holds(ask.wanted).err()).collect()
     }
 
     pub fn score(&self, ask: &Ask<'_>, peers: &Peers) -> Score {

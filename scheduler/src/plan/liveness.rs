@@ -119,6 +119,7 @@ pub fn hello(before: &NodeStatus, hello: &Hello, now: Timestamp) -> NodeStatus {
         site: hello.site.clone(),
         capacity: hello.capacity,
         engine: hello.engine.clone(),
+        docker: hello.docker.clone(),
         ..moved(before, Liveness::Alive, now)
     }
 }

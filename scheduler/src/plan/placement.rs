@@ -50,6 +50,8 @@ pub struct Tally {
     pub closed: BTreeMap<Access, usize>,
     pub labels: BTreeMap<(String, String), usize>,
     pub taints: BTreeMap<Taint, usize>,
+    /// Nodes without a Docker engine.
+    pub no_docker: usize,
     pub memory: Option<(usize, Bytes)>,
     pub cpu: Option<(usize, MilliCpu)>,
 }
@@ -60,6 +62,7 @@ impl Tally {
             Refusal::Closed(access) => *self.closed.entry(access).or_default() += 1,
             Refusal::Label { key, value } => *self.labels.entry((key, value)).or_default() += 1,
             Refusal::Tainted(taint) => *self.taints.entry(taint).or_default() += 1,
+            Refusal::NoDocker => self.no_docker += 1,
             Refusal::Quota => {}
             Refusal::Memory { free } => {
                 let (n, most) = self.memory.unwrap_or((0, Bytes(0)));
@@ -135,6 +138,10 @@ impl fmt::Display for NoNodeFits {
         }
         for (taint, n) in &tally.taints {
             parts.push(format!("{n} {} the taint {taint}", one(*n, "has", "have")));
+        }
+        if tally.no_docker > 0 {
+            let n = tally.no_docker;
+            parts.push(format!("{n} {} no Docker engine", one(n, "has", "have")));
         }
         if let Some((n, free)) = tally.memory {
             let (lack, most) = (one(n, "lacks", "lack"), one(n, "free", "most free"));

@@ -221,7 +221,8 @@ impl<'a> Planner<'a> {
             let far = |seat: &Seat, level: Resources| seat.share(level).abs_diff(self.mean);
             let gains = far(source, from.minus(wanted)).max(far(target, to.plus(wanted)))
                 < far(source, *from).max(far(target, *to));
-            let ask = Ask { wanted, placement: &service.spec.placement, strategy: Strategy::Spread };
+            let (placement, runtime) = (&service.spec.placement, service.spec.runtime);
+            let ask = Ask { wanted, placement, strategy: Strategy::Spread, runtime };
             if !even || !gains || target.fits(&ask).is_err() {
                 return None;
             }

@@ -345,9 +345,14 @@ impl Builder<'_> {
             .map_or(self.service.spec.resources, |revision| revision.template.resources)
     }
 
+    fn ask(&self, wanted: Resources) -> Ask<'_> {
+        let runtime = self.service.spec.runtime;
+        Ask { wanted, placement: self.placement(), strategy: self.strategy(), runtime }
+    }
+
     fn place(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
         self.within_quota(board, wanted)?;
-        let ask = Ask { wanted, placement: self.placement(), strategy: self.strategy() };
+        let ask = self.ask(wanted);
         let choice = placement::place(board, &ask, peers).map_err(Waits::NoNodeFits)?;
         self.placed(board, peers, &choice, wanted);
         Ok(choice)
@@ -355,7 +360,7 @@ impl Builder<'_> {
 
     fn place_on(&self, board: &mut Board, peers: &mut Peers, node: &NodeName) -> Result<Choice, Refusal> {
         let wanted = self.service.spec.resources;
-        let ask = Ask { wanted, placement: self.placement(), strategy: self.strategy() };
+        let ask = self.ask(wanted);
         if self.within_quota(board, wanted).is_err() {
             return Err(Refusal::Quota);
         }

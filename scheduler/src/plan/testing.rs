@@ -46,6 +46,7 @@ pub(crate) fn hello_from(node: &str, capacity: Resources) -> Hello {
         labels: Default::default(),
         capacity,
         engine: EngineReport::default(),
+        docker: String::new(),
         fence: Fence::default(),
     }
 }

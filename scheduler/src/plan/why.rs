@@ -20,7 +20,8 @@ pub fn explain(state: &State, board: &Board, key: &ServiceKey, now: Timestamp) -
     let workload = state.workload(key)?;
     let service = workload.service.as_deref()?;
     let strategy = state.namespace(&key.namespace).map(NamespaceState::strategy).unwrap_or_default();
-    let ask = Ask { wanted: service.spec.resources, placement: &service.spec.placement, strategy };
+    let (wanted, runtime) = (service.spec.resources, service.spec.runtime);
+    let ask = Ask { wanted, placement: &service.spec.placement, strategy, runtime };
     let teller = Teller { state, board, workload, service, ask, now };
     let replicas = workload.replicas.values().map(|replica| teller.replica(replica)).collect();
     let (filters, fitting) = teller.filters();
@@ -126,6 +127,7 @@ impl Teller<'_> {
             Refusal::Closed(_) => (0, "alive".to_owned()),
             Refusal::Label { key, value } => (2, format!("label {key}={value}")),
             Refusal::Tainted(taint) => (3, format!("taint {taint} tolerated")),
+            Refusal::NoDocker => (7, "a Docker engine".to_owned()),
             Refusal::Memory { .. } => (4, format!("{} of memory free", self.ask.wanted.memory)),
             Refusal::Cpu { .. } => (5, format!("{} of CPU free", self.ask.wanted.cpu)),
             Refusal::Quota => (6, "quota".to_owned()),
@@ -157,6 +159,7 @@ impl Teller<'_> {
                     let key = filter.split(['=', ':', ' ']).nth(1).unwrap_or_default();
                     format!("tolerate {key} (placement.tolerate: [{key}])")
                 }
+                7 => "install Docker on a node, and start the node again".to_owned(),
                 4 => {
                     let most = free(|refusal| match refusal {
                         Refusal::Memory { free } => Some(free.0),

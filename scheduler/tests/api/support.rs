@@ -148,7 +148,7 @@ impl FakeImages {
     /// The world is the component's imports and exports.
     pub(crate) fn push_importing(&self, repository: &str, tag: &str, n: u8, world: (&[&str], &[&str])) {
         let [imports, exports] = [world.0, world.1].map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        let artifact = Artifact { digest: digest(n), imports, exports };
+        let artifact = Artifact { digest: digest(n), imports, exports, is_container: false };
         let mut pushed = self.0.lock().unwrap();
         pushed.insert((repository.to_owned(), tag.to_owned()), artifact.clone());
         pushed.insert((repository.to_owned(), digest(n).to_string()), artifact);

@@ -54,6 +54,7 @@ pub(crate) fn hello(name: &str) -> Hello {
         labels: BTreeMap::new(),
         capacity: Resources { memory: Bytes::mebi(64 << 10), cpu: MilliCpu(1_000_000) },
         engine: EngineReport::default(),
+        docker: String::new(),
         fence: Fence::default(),
     }
 }

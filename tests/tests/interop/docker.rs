@@ -12,7 +12,7 @@ use skiff_tests::{Cluster, Fleet, guest};
 use super::image::{hello, tar};
 
 /// An image of one file that is started, made by docker itself.
-fn import(docker: &Docker<'_>, folder: &Path, file: (&str, &[u8]), image: &str) {
+pub(super) fn import(docker: &Docker<'_>, folder: &Path, file: (&str, &[u8]), image: &str) {
     let path = folder.join(format!("{}.tar", file.0));
     std::fs::write(&path, tar(&[file])).unwrap();
     let entry = format!("ENTRYPOINT [\"/{}\"]", file.0);
@@ -25,12 +25,12 @@ fn native(folder: &Path) -> Vec<u8> {
 }
 
 /// Where a registry is, and how docker is told who asks.
-fn log_in(docker: &Docker<'_>, registry: &str, token: &str) {
+pub(super) fn log_in(docker: &Docker<'_>, registry: &str, token: &str) {
     docker.ok(&["login", registry, "--username", "anybody", "--password", token]);
 }
 
 /// The digest that docker says it pushed.
-fn pushed(docker: &Docker<'_>, image: &str) -> String {
+pub(super) fn pushed(docker: &Docker<'_>, image: &str) -> String {
     let said = docker.ok(&["push", image]);
     let digest = said.lines().find_map(|line| line.split_once("digest: ")?.1.split(' ').next().map(str::to_owned));
     digest.unwrap_or_else(|| panic!("docker push names no digest: {said}"))
@@ -47,7 +47,8 @@ fn goes_round(docker: &Docker<'_>, image: &str) -> String {
 
 #[test]
 fn docker_pushes_pulls_and_runs() {
-    let (cluster, engine, folder) = (Cluster::start(), Engine::start(), tempfile::tempdir().unwrap());
+    let cluster = Cluster::builder().arg("--docker=none").start();
+    let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
     let docker = engine.docker("logged-in");
     let image = |name: &str| format!("{}/default/{name}", cluster.api_addr());
     log_in(&docker, &cluster.api_addr().to_string(), &cluster.token());
@@ -66,8 +67,12 @@ fn docker_pushes_pulls_and_runs() {
     docker.ok(&["pull", &image(&format!("native@{digest}"))]);
     cluster.skiff(&["tag", "native:1", "native:stable"]).ok();
     docker.ok(&["pull", &image("native:stable")]);
-    let refused = cluster.skiff(&["run", "native:1"]).fails_with(4);
-    assert!(refused.stderr.contains("holds no component"), "{refused}");
+    // Nobody is there to run it.
+    cluster.write("native.yaml", "kind: Service\nname: native\nimage: native:1\n");
+    cluster.skiff(&["apply", "-f", "native.yaml"]);
+    let why = cluster.skiff(&["why", "native"]).ok().stdout;
+    assert!(why.contains("no Docker engine"), "{why}");
+    cluster.skiff(&["delete", "service", "native"]).ok();
     // What is pushed again is there already.
     assert_eq!(pushed(&docker, &image("native:1")), digest);
 

@@ -94,6 +94,7 @@ impl Machine {
             labels: BTreeMap::new(),
             capacity: self.capacity,
             engine: EngineReport::default(),
+            docker: String::new(),
             fence: self.desired.fence,
         };
         let report = self.report(now, true);

@@ -46,6 +46,7 @@ pub(crate) fn hello(name: &str, uid: &Uid, incarnation: &str) -> Hello {
         labels: Default::default(),
         capacity: Resources::ZERO,
         engine: EngineReport::default(),
+        docker: String::new(),
         fence: Fence::default(),
     }
 }

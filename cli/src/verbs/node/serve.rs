@@ -67,6 +67,7 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
         uid: member.identity.uid().cloned(),
         site: args.site.unwrap_or_default(),
         labels,
+        docker: args.docker.socket(),
         ..node::options(data.join("node"), disk, gateway, registry)?
     };
     let node = Arc::new(node::start(options).await?);

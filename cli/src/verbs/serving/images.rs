@@ -89,21 +89,24 @@ impl Finder<'_> {
         let Some(digest) = digest else { return Ok(None) };
         let Some(image) = self.manifest(&digest, &digest)? else { return Ok(None) };
         if let Some(World { imports, exports }) = worlds.of(&digest) {
-            return Ok(Some(Artifact { digest, imports, exports }));
+            return Ok(Some(Artifact { digest, imports, exports, is_container: false }));
         }
         let one_at_a_time = worlds.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let component = self.component(&digest, image);
+        let held = self.held(&digest, image);
         drop(one_at_a_time);
-        Ok(component?.map(|component| {
-            let World { imports, exports } = component.world.clone();
-            worlds.remember(&digest, component.world);
-            Artifact { digest, imports, exports }
+        Ok(held?.map(|held| match held {
+            Held::Component(component) => {
+                let World { imports, exports } = component.world.clone();
+                worlds.remember(&digest, component.world);
+                Artifact { digest, imports, exports, is_container: false }
+            }
+            Held::Container => Artifact { digest, imports: Vec::new(), exports: Vec::new(), is_container: true },
         }))
     }
 
     /// The component in an image, checked whole: what a node would refuse is refused here. Also what it imports is read
     /// from itself: a manifest's config repeats it, but whoever pushed it may have written anything.
-    fn component(&self, image: &Digest, mut stored: Stored) -> Result<Option<Component>, Problem> {
+    fn held(&self, image: &Digest, mut stored: Stored) -> Result<Option<Held>, Problem> {
         let name = format!("{}@{image}", self.repository);
         let unfit = |unfit: Unfit| self.no_component(image, &unfit.found, unfit.hint);
         let mut depth = 0;
@@ -123,6 +126,11 @@ impl Finder<'_> {
         if let Some(config) = config {
             let Some(file) = self.blob(&config)? else { return Ok(None) };
             let config = file.read_all(CONFIG_BYTES_MAX).map_err(|error| self.failed(&error))?;
+            if Search::is_native(&config) {
+                // Its layers are its engine's affair, but they must be there.
+                let are_here = layers.iter().map(|layer| self.blob(layer)).collect::<Result<Vec<_>, _>>()?;
+                return Ok(are_here.iter().all(Option::is_some).then_some(Held::Container));
+            }
             search = Search::with_config(COMPONENT_BYTES_MAX, &config).map_err(unfit)?;
         }
         let mut found = Vec::new();
@@ -136,7 +144,10 @@ impl Finder<'_> {
             }
         }
         search.end().map_err(unfit)?;
-        Component::read(&name, found).map(Some).map_err(|error| Problem::new(Code::Invalid, format!("image {error}")))
+        let component = Component::read(&name, found);
+        component
+            .map(|component| Some(Held::Component(Box::new(component))))
+            .map_err(|error| Problem::new(Code::Invalid, format!("image {error}")))
     }
 
     fn manifest(&self, image: &Digest, digest: &Digest) -> Result<Option<Stored>, Problem> {
@@ -160,6 +171,12 @@ impl Finder<'_> {
     fn no_component(&self, image: &Digest, found: &str, hint: &str) -> Problem {
         Problem::new(Code::Invalid, format!("image {}@{image} holds no component: {found}", self.repository)).hint(hint)
     }
+}
+
+/// What an image holds.
+enum Held {
+    Component(Box<Component>),
+    Container,
 }
 
 /// A manifest that is there.

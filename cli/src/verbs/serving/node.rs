@@ -72,6 +72,7 @@ pub(in crate::verbs) fn options(
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         disk,
         sandbox: SandboxOptions::default(),
+        docker: None,
         names: Arc::new(SystemNames::default()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         drain: NodeOptions::DRAIN,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_disk::Disk;
-use skiff_host::NodeHandle;
 use skiff_host::link::Peer;
+use skiff_host::{NodeHandle, NodeOptions};
 use skiff_registry::ClientOptions;
 use skiff_scheduler::ControlPlane;
 use skiff_scheduler::link::NodeLink;
@@ -38,6 +38,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
 
     let registry = ClientOptions::new(api_addr.to_string()).token(Some(token.clone()));
     let options = node::options(data.join("node"), disk.clone(), gateway, registry)?;
+    let options = NodeOptions { docker: args.docker.socket(), ..options };
     let mut control = Control::start(ControlOptions {
         data: &data,
         disk: &disk,

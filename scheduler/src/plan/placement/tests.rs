@@ -32,7 +32,7 @@ fn board(seats: &[Furnished<'_>]) -> Board {
 }
 
 fn ask(wanted: Resources, placement: &Placement) -> Ask<'_> {
-    Ask { wanted, placement, strategy: Strategy::Spread }
+    Ask { wanted, placement, strategy: Strategy::Spread, runtime: None }
 }
 
 #[test]

@@ -1,0 +1,377 @@
+//! The containers of this node: started, adopted, watched, stopped, and removed where nobody wants them any more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptions,
+};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use skiff_api::Digest;
+use skiff_api::id::{ReplicaKey, Uid};
+use skiff_api::resource::http_port;
+use skiff_api::wire::Assignment;
+use skiff_disk::Disk;
+use skiff_registry::Client;
+use skiff_registry::sign::judge;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::engine::{Engine, PATIENCE};
+use super::error::Error;
+use super::image::{self, Source};
+use super::{logs, network, shape};
+use crate::logs::Sink;
+
+/// How long a container may take to end after it was asked to. Then it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long it may take to listen.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether it listens: seldom enough to cost nothing, often enough that nobody waits for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it is asked about meanwhile.
+const INSPECT_AGAIN: Duration = Duration::from_millis(500);
+/// What it wrote last is there within this.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Pauses where an engine does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A container's owner.
+pub(crate) struct Owner {
+    pub(crate) node: Uid,
+    pub(crate) engine: Engine,
+    pub(crate) client: Client,
+    pub(crate) disk: Disk,
+    /// A folder for layers on their way; what is in it goes at the start.
+    pub(crate) scratch: PathBuf,
+}
+
+/// The containers of a node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Containers(Arc<Inner>);
+
+struct Inner {
+    owner: Owner,
+    /// Those that this process has begun with.
+    known: Mutex<BTreeSet<Uid>>,
+    /// Who reads along.
+    readers: Mutex<BTreeMap<Uid, JoinHandle<()>>>,
+    /// Loads under way: whoever wants the same image waits for it.
+    loads: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// How a container ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    /// How long it had been watched.
+    pub(crate) ran: Duration,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        readers.values().for_each(JoinHandle::abort);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Containers {
+    /// Blocks.
+    pub(crate) fn new(owner: Owner) -> Self {
+        image::clean(&owner.disk, &owner.scratch);
+        Self(Arc::new(Inner { owner, known: Mutex::default(), readers: Mutex::default(), loads: Mutex::default() }))
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.owner.engine
+    }
+
+    fn name(&self, replica: &ReplicaKey, uid: &Uid) -> String {
+        shape::name(&self.0.owner.node, replica, uid)
+    }
+
+    /// Runs the replica's container, or goes on with the one that runs. When this returns, it listens; the address is that of
+    /// its port for requests.
+    pub(crate) async fn start(
+        &self,
+        assignment: &Assignment,
+        digest: &Digest,
+        sink: &Sink,
+    ) -> Result<Option<SocketAddr>, Error> {
+        let memory = shape::memory(assignment);
+        if shape::is_little(memory) {
+            return Err(Error::LittleMemory { memory });
+        }
+        locked(&self.0.known).insert(assignment.uid.clone());
+        let name = self.name(&assignment.replica, &assignment.uid);
+        let found = self.inspect(&name).await?;
+        if found.as_ref().is_some_and(is_running) {
+            self.read_along(&name, assignment, sink, Some(Timestamp::now()));
+        } else {
+            self.remove(&name).await?;
+            self.admit(assignment, digest).await?;
+            self.create(&name, assignment, digest).await?;
+            self.read_along(&name, assignment, sink, None);
+        }
+        let started = self.listens(&name, assignment).await;
+        if started.is_err() {
+            self.last_words(&assignment.uid).await;
+            self.forget(&assignment.replica, &assignment.uid).await;
+        }
+        started
+    }
+
+    /// The image: signed as it must be, and with the engine.
+    async fn admit(&self, assignment: &Assignment, digest: &Digest) -> Result<(), Error> {
+        let Owner { client, disk, scratch, engine, .. } = &self.0.owner;
+        let repository = assignment.template.image.repository_in(assignment.replica.namespace.as_str());
+        if let Some(trust) = &assignment.trust {
+            let attached = client
+                .signatures(&repository, digest)
+                .await
+                .map_err(|error| Error::Pull { image: format!("{repository}@{digest}"), source: Box::new(error) })?;
+            judge(trust, digest, &attached).map_err(|refusal| Error::NotSigned(Box::new(refusal)))?;
+        }
+        let load = {
+            let mut loads = locked(&self.0.loads);
+            loads.retain(|_, load| Arc::strong_count(load) > 1);
+            Arc::clone(loads.entry(digest.clone()).or_default())
+        };
+        let _turn = load.lock().await;
+        if image::is_there(engine, digest).await? {
+            return Ok(());
+        }
+        image::load(engine, &Source { client, disk, scratch, repository: &repository, digest }).await
+    }
+
+    async fn create(&self, name: &str, assignment: &Assignment, digest: &Digest) -> Result<(), Error> {
+        let node = &self.0.owner.node;
+        network::create(self.engine(), name, &shape::labels(node, assignment)).await?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let body = shape::body(node, assignment, shape::image(digest), cores);
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let create = async |docker: bollard::Docker| docker.create_container(Some(options), body).await;
+        let made = async {
+            self.engine().ask("create a container", create).await?;
+            let start =
+                async |docker: bollard::Docker| docker.start_container(name, None::<StartContainerOptions>).await;
+            self.engine().ask("start a container", start).await
+        };
+        let made = made.await;
+        if made.is_err() {
+            drop(self.remove(name).await);
+        }
+        made
+    }
+
+    /// Waits until it takes connections, as long as it runs.
+    async fn listens(&self, name: &str, assignment: &Assignment) -> Result<Option<SocketAddr>, Error> {
+        let started = Instant::now();
+        let http = http_port(&assignment.template.ports);
+        let first = assignment.template.ports.first().map(|port| port.port);
+        loop {
+            let Some(found) = self.inspect(name).await? else {
+                return Err(Error::Exited("somebody removed its container".to_owned()));
+            };
+            if !is_running(&found) {
+                return Err(Error::Exited(self.ended(name, found.state.as_ref()).await.message));
+            }
+            let Some(port) = http.or(first) else { return Ok(None) };
+            if let Some(ip) = address(&found, name) {
+                let until = Instant::now() + INSPECT_AGAIN;
+                while Instant::now() < until {
+                    let dialled = timeout(INSPECT_AGAIN, TcpStream::connect((ip, port))).await;
+                    if matches!(dialled, Ok(Ok(_))) {
+                        return Ok(http.map(|http| SocketAddr::new(ip, http)));
+                    }
+                    sleep(LOOK_AGAIN).await;
+                }
+            } else {
+                sleep(LOOK_AGAIN).await;
+            }
+            if started.elapsed() > READY_MAX {
+                let lines = logs::tail(self.engine(), name).await;
+                return Err(Error::NotListening { port, after: READY_MAX, lines });
+            }
+        }
+    }
+
+    /// Returns when the container has ended by itself, or was removed. An engine that does not answer says nothing about it.
+    pub(crate) async fn watch(&self, replica: &ReplicaKey, uid: &Uid) -> Exit {
+        let (name, started) = (self.name(replica, uid), Instant::now());
+        let mut pause = PAUSE;
+        let found = loop {
+            let wait =
+                async |docker: bollard::Docker| Ok(docker.wait_container(&name, None::<WaitContainerOptions>).boxed());
+            if let Ok(mut ends) = self.engine().ask("wait for a container", wait).await {
+                // It may take for ever, which is as it should be.
+                drop(ends.next().await);
+            }
+            match self.inspect(&name).await {
+                Ok(Some(found)) if is_running(&found) => {}
+                Ok(found) => break found,
+                Err(error) => tracing::debug!(name, %error, "cannot see whether a container runs"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        let mut exit = match found {
+            Some(found) => self.ended(&name, found.state.as_ref()).await,
+            None => {
+                Exit { reason: "Exited", message: "somebody removed its container".to_owned(), ran: Duration::ZERO }
+            }
+        };
+        exit.ran = started.elapsed();
+        self.last_words(uid).await;
+        exit
+    }
+
+    async fn ended(&self, name: &str, state: Option<&ContainerState>) -> Exit {
+        let lines = logs::tail(self.engine(), name).await;
+        let code = state.and_then(|state| state.exit_code).unwrap_or_default();
+        let is_oom = state.and_then(|state| state.oom_killed).unwrap_or_default();
+        let error = state.and_then(|state| state.error.clone()).filter(|error| !error.is_empty());
+        let (reason, what) = match (is_oom, error) {
+            (true, _) => ("OutOfMemory", "it was killed at its memory limit (hint: raise limits.memory)".to_owned()),
+            (false, Some(error)) => ("Exited", format!("it ended with code {code}: {error}")),
+            (false, None) => ("Exited", format!("it ended with code {code}")),
+        };
+        Exit { reason, message: format!("{what}; {lines}"), ran: Duration::ZERO }
+    }
+
+    /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. Goes on until
+    /// that is so, however long the engine is away.
+    pub(crate) async fn end(&self, replica: &ReplicaKey, uid: &Uid) {
+        if !locked(&self.0.known).contains(uid) {
+            return;
+        }
+        let name = self.name(replica, uid);
+        let mut pause = PAUSE;
+        while let Err(error) = self.stop(&name, uid).await {
+            tracing::warn!(name, %error, "failed to stop a container; trying again");
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        locked(&self.0.known).remove(uid);
+    }
+
+    async fn stop(&self, name: &str, uid: &Uid) -> Result<(), Error> {
+        let options = StopContainerOptionsBuilder::default().t(GRACE.as_secs() as i32).build();
+        let stop = async |docker: bollard::Docker| docker.stop_container(name, Some(options)).await;
+        match self.engine().ask_for("stop a container", GRACE + PATIENCE, stop).await {
+            // 304: it had ended.
+            Ok(()) | Err(Error::Refused { status: 304 | 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.last_words(uid).await;
+        self.remove(name).await
+    }
+
+    /// Removes what is left of a container that has ended: nobody may want another one.
+    pub(crate) async fn forget(&self, replica: &ReplicaKey, uid: &Uid) {
+        let name = self.name(replica, uid);
+        match self.remove(&name).await {
+            Ok(()) => drop(locked(&self.0.known).remove(uid)),
+            // The next start of the replica or of the node removes it.
+            Err(error) => tracing::warn!(name, %error, "a container that has ended is still there"),
+        }
+    }
+
+    /// Removes what this node's replicas have left that are not wanted any more. Once, as soon as the engine answers.
+    pub(crate) async fn sweep(&self, wanted: BTreeSet<Uid>) {
+        let mut pause = PAUSE;
+        while let Err(error) = self.try_sweep(&wanted).await {
+            tracing::debug!(%error, "cannot look for containers that were left; trying again");
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn try_sweep(&self, wanted: &BTreeSet<Uid>) -> Result<(), Error> {
+        let label = format!("{}={}", shape::NODE, self.0.owner.node.as_str());
+        let filters = HashMap::from([("label", vec![label.as_str()])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let list = async |docker: bollard::Docker| docker.list_containers(Some(options)).await;
+        let found = self.engine().ask("list containers", list).await?;
+        let is_wanted = |labels: &HashMap<String, String>| {
+            let uid = labels.get(shape::REPLICA).map(Uid::new);
+            uid.is_some_and(|uid| wanted.contains(&uid) || locked(&self.0.known).contains(&uid))
+        };
+        for container in found {
+            let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+            let name = name.trim_start_matches('/').to_owned();
+            if is_wanted(&container.labels.unwrap_or_default()) {
+                continue;
+            }
+            tracing::info!(name, "removes a container that nobody wants any more");
+            self.remove(&name).await?;
+        }
+        // A container has its network before it is there.
+        for left in network::list(self.engine(), "label", &label).await? {
+            if !is_wanted(&left.labels) {
+                network::remove(self.engine(), &left.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills and removes it, and its network. It may be gone.
+    async fn remove(&self, name: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let remove = async |docker: bollard::Docker| docker.remove_container(name, Some(options)).await;
+        match self.engine().ask("remove a container", remove).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        network::remove(self.engine(), name).await
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Option<ContainerInspectResponse>, Error> {
+        let inspect =
+            async |docker: bollard::Docker| docker.inspect_container(name, None::<InspectContainerOptions>).await;
+        match self.engine().ask("inspect a container", inspect).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_along(&self, name: &str, assignment: &Assignment, sink: &Sink, since: Option<Timestamp>) {
+        let reader = tokio::spawn(logs::follow(self.engine().clone(), name.to_owned(), sink.clone(), since));
+        if let Some(before) = locked(&self.0.readers).insert(assignment.uid.clone(), reader) {
+            before.abort();
+        }
+    }
+
+    /// Until all is read that a container wrote which has ended.
+    async fn last_words(&self, uid: &Uid) {
+        let reader = locked(&self.0.readers).remove(uid);
+        if let Some(mut reader) = reader
+            && timeout(LAST_WORDS, &mut reader).await.is_err()
+        {
+            reader.abort();
+        }
+    }
+}
+
+fn is_running(found: &ContainerInspectResponse) -> bool {
+    found.state.as_ref().and_then(|state| state.running).unwrap_or_default()
+}
+
+fn address(found: &ContainerInspectResponse, network: &str) -> Option<IpAddr> {
+    found.network_settings.as_ref()?.networks.as_ref()?.get(network)?.ip_address.as_ref()?.parse().ok()
+}

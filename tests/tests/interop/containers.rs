@@ -1,0 +1,260 @@
+//! Containers, run by a real engine: they answer like components, are held to their limits by the kernel, come back, are
+//! never doubled, and leave nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use skiff_tests::docker::{Docker, Engine, static_program};
+use skiff_tests::{Cluster, guest, within};
+
+use super::docker::{import, log_in, pushed};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server: what it is asked for decides what becomes of it. With another first word it crashes, or ignores SIGTERM.
+const SERVER: &str = r#"
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 1 && !strcmp(argv[1], "crash")) { puts("out of cheese"); return 3; }
+    if (argc > 1 && !strcmp(argv[1], "stubborn")) signal(SIGTERM, SIG_IGN); else signal(SIGTERM, _exit);
+    signal(SIGPIPE, SIG_IGN);
+    int one = 1, server = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(8080) };
+    if (bind(server, (void *)&at, sizeof at) || listen(server, 128)) return 4;
+    puts("listening");
+    for (;;) {
+        char ask[4096], say[256]; int client = accept(server, NULL, NULL);
+        if (client < 0) continue;
+        int count = read(client, ask, sizeof ask - 1);
+        ask[count < 0 ? 0 : count] = 0;
+        if (!strncmp(ask, "GET /exit", 9)) return 7;
+        if (!strncmp(ask, "GET /memory", 11)) for (;;) memset(malloc(1 << 20), 7, 1 << 20);
+        if (!strncmp(ask, "GET /fork", 9)) {
+            int forks = 0;
+            for (; forks < 4000; forks++) { int child = fork(); if (child < 0) break; if (!child) { sleep(5); _exit(0); } }
+            snprintf(say, sizeof say, "%d\n", forks);
+        } else if (!strncmp(ask, "GET /write", 10)) {
+            snprintf(say, sizeof say, "%s%s\n", fopen("/x", "w") ? "root " : "", fopen("/tmp/x", "w") ? "tmp" : "");
+        } else snprintf(say, sizeof say, "%s\n", getenv("GREETING") ? getenv("GREETING") : "native");
+        char answer[512];
+        count = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", strlen(say), say);
+        write(client, answer, count);
+        close(client);
+    }
+"#;
+
+struct World {
+    // A cluster ends before its engine.
+    cluster: Cluster,
+    engine: Engine,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
+        let cluster = Cluster::builder().arg(&format!("--docker={}", engine.socket().display())).start();
+        let world = Self { cluster, engine, _folder: folder };
+        world.push(world._folder.path());
+        world
+    }
+
+    fn push(&self, folder: &Path) {
+        let docker = self.docker();
+        let registry = self.cluster.api_addr().to_string();
+        log_in(&docker, &registry, &self.cluster.token());
+        let program = std::fs::read(static_program(folder, "server", SERVER)).unwrap();
+        let image = format!("{registry}/default/native:1");
+        import(&docker, folder, ("server", &program), &image);
+        pushed(&docker, &image);
+        docker.ok(&["rmi", &image]);
+    }
+
+    fn docker(&self) -> Docker<'_> {
+        self.engine.docker("tester")
+    }
+
+    fn apply(&self, name: &str, rest: &str) {
+        let file = self.cluster.write(&format!("{name}.yaml"), format!("kind: Service\nname: {name}\n{rest}"));
+        self.cluster.skiff(&["apply", "-f", &file]).ok();
+    }
+
+    /// The ids of Skiff's containers, those that have ended included.
+    fn containers(&self) -> Vec<String> {
+        let ids = self.docker().ok(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=skiff.node"]);
+        ids.lines().map(str::to_owned).collect()
+    }
+
+    fn nothing_is_left(&self) {
+        within(PATIENCE, "no container is left", || self.containers().is_empty().then_some(()));
+        within(PATIENCE, "no network is left", || {
+            self.docker().ok(&["network", "ls", "--quiet", "--filter", "label=skiff.node"]).is_empty().then_some(())
+        });
+    }
+
+    fn eventually_said(&self, what: &[&str], expected: &str) -> String {
+        within(PATIENCE, &format!("{what:?} says {expected:?}"), || {
+            let said = self.cluster.skiff(what).ok().stdout;
+            said.contains(expected).then_some(said)
+        })
+    }
+}
+
+const NATIVE: &str = "\
+image: native:1
+env: {GREETING: hi}
+ports: [{port: 8080}]
+limits: {memory: 128Mi, cpu: 500m}
+http: {routes: [{path: /}]}
+";
+
+#[test]
+fn a_container_answers_and_is_held_to_its_limits() {
+    let world = World::new();
+    let (cluster, docker) = (&world.cluster, world.docker());
+    world.apply("native", NATIVE);
+    assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
+    let [id] = &world.containers()[..] else { panic!("{:?}", world.containers()) };
+    let shape = docker.ok(&[
+        "inspect",
+        "--format",
+        "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.CapDrop}} \
+         {{.HostConfig.SecurityOpt}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Privileged}} {{.NetworkSettings.Ports}}",
+        id,
+    ]);
+    assert_eq!(shape.trim(), "134217728 134217728 500000000 [ALL] [no-new-privileges] true false map[]");
+    assert_eq!(cluster.get("/write").text(), "tmp\n", "the root is not to be written to");
+    let forks: u32 = cluster.get("/fork").text().trim().parse().unwrap();
+    assert!((100..600).contains(&forks), "{forks} forks");
+    let node = cluster.skiff(&["get", "nodes", "-o", "json"]).ok().stdout;
+    assert!(node.contains("\"docker\": \""), "{node}");
+    world.eventually_said(&["logs", "native"], "listening");
+
+    // Killed at the limit, and back.
+    assert_eq!(cluster.get("/memory").status, 502);
+    world.eventually_said(&["describe", "service", "native"], "memory limit");
+    assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
+    within(PATIENCE, "one is left", || (world.containers().len() == 1).then_some(()));
+    assert_ne!(world.containers(), [id.as_str()]);
+
+    cluster.skiff(&["delete", "service", "native"]).ok();
+    world.nothing_is_left();
+}
+
+#[test]
+fn kills_in_every_order_leave_one_container_and_others_alone() {
+    let mut world = World::new();
+    let registry = world.cluster.api_addr().to_string();
+    let other = format!("{registry}/default/native:1");
+    world.docker().ok(&["pull", &other]);
+    let other = world.docker().ok(&["run", "--detach", "--network", "none", &other]).trim().to_owned();
+    world.apply("native", NATIVE);
+    world.cluster.eventually_answers("/", 200);
+    let first = world.containers();
+
+    // The node's process: its container goes on, and is the same afterwards.
+    world.cluster.kill9();
+    assert_eq!(world.containers(), first);
+    world.cluster.restart();
+    world.cluster.eventually_answers("/", 200);
+    assert_eq!(world.containers(), first);
+
+    // The container.
+    world.docker().ok(&["kill", &first[0]]);
+    within(PATIENCE, "another one runs", || {
+        let now = world.containers();
+        (now.len() == 1 && now != first).then_some(())
+    });
+    world.cluster.eventually_answers("/", 200);
+
+    // The container, while there is no node.
+    let second = world.containers();
+    world.cluster.kill9();
+    world.docker().ok(&["kill", &second[0]]);
+    world.cluster.restart();
+    world.cluster.eventually_answers("/", 200);
+    assert_eq!(world.containers().len(), 1);
+
+    // A container of this node that nobody wants, as a crash in the middle of a deletion leaves it.
+    world.cluster.skiff(&["delete", "service", "native"]).ok();
+    world.nothing_is_left();
+    let running = world.docker().ok(&["ps", "--quiet", "--no-trunc"]);
+    assert_eq!(running.trim(), other, "what is not Skiff's is left alone");
+}
+
+#[test]
+fn who_crashes_waits_longer_each_time_and_who_does_not_listen_to_reason_is_killed() {
+    let world = World::new();
+    world.apply("crash", "image: native:1\nargs: [crash]\nports: [{port: 8080}]\n");
+    let said = world.eventually_said(&["describe", "service", "crash"], "out of cheese");
+    assert!(said.contains("code 3"), "{said}");
+    world.cluster.skiff(&["delete", "service", "crash"]).ok();
+
+    world.apply("stubborn", "image: native:1\nargs: [stubborn]\nports: [{port: 8080}]\nhttp: {routes: [{path: /}]}\n");
+    world.cluster.eventually_answers("/", 200);
+    let asked = Instant::now();
+    world.cluster.skiff(&["delete", "service", "stubborn"]).ok();
+    world.nothing_is_left();
+    assert!((8..30).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_component_and_a_container_follow_one_another_without_a_failed_request() {
+    let world = World::new();
+    world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
+    let common = "http: {routes: [{path: /}]}\nupdate: {healthy: 1s}\n";
+    let component = format!("image: hello:1\n{common}");
+    let container = format!("image: native:1\nports: [{{port: 8080}}]\n{common}");
+    world.apply("both", &component);
+    world.cluster.eventually_answers("/", 200);
+    let (stop, gateway) = (Arc::new(AtomicBool::new(false)), world.cluster.gateway_addr());
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut seen = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = skiff_tests::Request::new(gateway, "GET", "/").send().unwrap();
+                    seen.push((answer.status, answer.text()));
+                }
+                seen
+            })
+        })
+        .collect();
+    let answers = |expected: &str| {
+        within(PATIENCE, expected, || (world.cluster.get("/").text() == expected).then_some(()));
+    };
+    for _ in 0..2 {
+        world.apply("both", &container);
+        answers("native\n");
+        world.apply("both", &component);
+        answers("Hello from Skiff!\n");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let seen: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    let failed: Vec<_> = seen.iter().filter(|(status, _)| *status != 200).collect();
+    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), seen.len(), failed.first());
+    assert!(seen.iter().any(|(_, text)| text == "native\n"), "{} answers", seen.len());
+    eprintln!("{} requests while they followed one another, none failed", seen.len());
+    world.nothing_is_left();
+}
+
+#[test]
+fn what_does_not_hold_for_a_container_is_refused() {
+    let world = World::new();
+    world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
+    let refused = |rest: &str, expected: &str| {
+        let file = world.cluster.write("bad.yaml", format!("kind: Service\nname: bad\n{rest}"));
+        let run = world.cluster.skiff(&["apply", "-f", &file]);
+        assert!(run.code != Some(0) && run.stderr.contains(expected), "{run}");
+    };
+    refused("image: native:1\nruntime: wasm\n", "holds a container");
+    refused("image: hello:1\nruntime: docker\n", "holds a component");
+    refused("image: hello:1\nports: [{port: 80}]\n", "ports is for containers");
+    refused("image: native:1\nallow: {services: [cart]}\n", "it reaches nothing");
+    refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
+    refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
+    refused("image: native:1\nvolumes: [data]\n", "volumes");
+}
