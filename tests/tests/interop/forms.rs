@@ -106,7 +106,7 @@ fn what_any_tool_pushed_answers() {
 
 #[test]
 fn what_is_no_component_is_refused_when_it_is_applied() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::builder().arg("--docker=none").start();
     let none = Value::Null;
     let empty: Blob<'_> = ("application/vnd.oci.empty.v1+json", b"{}");
     let native = br#"{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/docker-entrypoint.sh"]}}"#;
@@ -126,7 +126,6 @@ fn what_is_no_component_is_refused_when_it_is_applied() {
     let bomb = gzip(&tar(&[("zeros", &vec![0; 40 << 20]), ("a.wasm", &[&wasm[..4], &vec![0; 300 << 20]].concat())]));
     push("bomb", (OCI_CONFIG, br#"{"os":"wasi","architecture":"wasm"}"#), &[((OCI_TAR, &bomb), none)]);
     for (image, expected) in [
-        ("native", "it is a container image for linux/amd64, which runs /docker-entrypoint.sh"),
         ("two", "it has 2 components, not one: a.wasm, b.wasm"),
         ("broken", "is cut off"),
         ("page", "its layer is neither WebAssembly nor a tar: it starts with \"<htm\""),
@@ -136,4 +135,7 @@ fn what_is_no_component_is_refused_when_it_is_applied() {
         assert!(run.stderr.contains(expected) && run.stderr.contains("(hint: "), "{image}: {run}");
         assert!(!run.stderr.contains("skiff push NAME"), "{run}");
     }
+    // A container is one for a node with an engine.
+    let waits = cluster.skiff(&["run", "native:1", "--timeout", "2s"]).fails_with(8);
+    assert!(waits.stderr.contains("Docker"), "{waits}");
 }
