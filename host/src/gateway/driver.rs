@@ -11,7 +11,7 @@ use crate::sandbox::{Body, Failure, Runner};
 
 pub(crate) enum Driver {
     Wasm(Runner),
-    Docker(Callee),
+    Docker(Box<Callee>),
 }
 
 impl Driver {

@@ -240,7 +240,7 @@ impl Tools {
         let address = containers.start(assignment, digest, &logs).await?;
         let outbound = Outbound::new(assignment, logs.clone(), self.reach.clone());
         let figures = self.metrics.replica(replica, &assignment.service_key());
-        let callee = Driver::Docker(Callee::new(address, logs, outbound, figures));
+        let callee = Driver::Docker(Box::new(Callee::new(address, logs, outbound, figures)));
         Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), callee, &assignment.template)))
     }
 
