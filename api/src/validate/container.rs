@@ -7,8 +7,6 @@ use crate::resource::{Runtime, ServiceSpec};
 
 /// More than any service listens on.
 const PORTS_MAX: usize = 16;
-/// All arguments together, so that a desired set stays small enough to send.
-const ARGS_BYTES_MAX: usize = 64 << 10;
 
 /// Whether a spec says that it is about a container; its image may say so as well.
 pub(super) fn is_one(spec: &ServiceSpec) -> bool {
@@ -16,14 +14,6 @@ pub(super) fn is_one(spec: &ServiceSpec) -> bool {
 }
 
 pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
-    let bytes: usize = spec.args.iter().map(String::len).sum();
-    if bytes > ARGS_BYTES_MAX {
-        let message = format!("{bytes} bytes are more than the {ARGS_BYTES_MAX} that arguments may have");
-        faults.push(Fault::new("args", message, ""));
-    }
-    for (i, _) in spec.args.iter().enumerate().filter(|(_, arg)| arg.contains('\0')) {
-        faults.push(Fault::new(format!("args[{i}]"), "no argument can have a NUL in it", ""));
-    }
     if spec.ports.len() > PORTS_MAX {
         let message = format!("{} ports are more than the {PORTS_MAX} that a service may have", spec.ports.len());
         faults.push(Fault::new("ports", message, ""));
@@ -67,12 +57,5 @@ mod tests {
         assert_eq!(fields(|spec| spec.ports = vec![port("a", 0)]), ["ports[0].port"]);
         assert_eq!(fields(|spec| spec.ports = vec![port("a", 1), port("a", 1)]), ["ports[1].port", "ports[1].name"]);
         assert_eq!(fields(|spec| spec.ports = (1..=17).map(|n| Port { name: None, port: n }).collect()), ["ports"]);
-    }
-
-    #[test]
-    fn arguments_are_text_of_some_length() {
-        assert!(fields(|spec| spec.args = vec!["a b".to_owned()]).is_empty());
-        assert_eq!(fields(|spec| spec.args = vec!["a".to_owned(), "\0".to_owned()]), ["args[1]"]);
-        assert_eq!(fields(|spec| spec.args = vec!["a".repeat(1 << 20)]), ["args"]);
     }
 }
