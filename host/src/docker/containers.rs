@@ -40,6 +40,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const INSPECT_AGAIN: Duration = Duration::from_millis(500);
 /// What it wrote last is there within this.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The code of whom SIGKILL ended.
+const KILLED: i64 = 137;
+/// How often, and how soon, it is asked again why.
+const REASON_LOOKS: u32 = 5;
+const REASON_AGAIN: Duration = Duration::from_millis(200);
 /// Pauses where an engine does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -242,7 +247,8 @@ impl Containers {
     async fn ended(&self, name: &str, state: Option<&ContainerState>) -> Exit {
         let lines = logs::tail(self.engine(), name).await;
         let code = state.and_then(|state| state.exit_code).unwrap_or_default();
-        let is_oom = state.and_then(|state| state.oom_killed).unwrap_or_default();
+        let is_oom = state.and_then(|state| state.oom_killed).unwrap_or_default()
+            || code == KILLED && self.was_out_of_memory(name).await;
         let error = state.and_then(|state| state.error.clone()).filter(|error| !error.is_empty());
         let (reason, what) = match (is_oom, error) {
             (true, _) => ("OutOfMemory", "it was killed at its memory limit (hint: raise limits.memory)".to_owned()),
@@ -250,6 +256,18 @@ impl Containers {
             (false, None) => ("Exited", format!("it ended with code {code}")),
         };
         Exit { reason, message: format!("{what}; {lines}"), ran: Duration::ZERO }
+    }
+
+    /// Asks again of one that was killed: an engine may hear of its end before it hears why.
+    async fn was_out_of_memory(&self, name: &str) -> bool {
+        for _ in 0..REASON_LOOKS {
+            sleep(REASON_AGAIN).await;
+            let state = self.inspect(name).await.ok().flatten().and_then(|found| found.state);
+            if state.and_then(|state| state.oom_killed).unwrap_or_default() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. Goes on until
