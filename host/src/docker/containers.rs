@@ -252,6 +252,11 @@ impl Containers {
         let error = state.and_then(|state| state.error.clone()).filter(|error| !error.is_empty());
         let (reason, what) = match (is_oom, error) {
             (true, _) => ("OutOfMemory", "it was killed at its memory limit (hint: raise limits.memory)".to_owned()),
+            // Engines lose the kernel's word sometimes.
+            (false, _) if code == KILLED => {
+                let hint = "(hint: the kernel does that at its memory limit, limits.memory; else somebody did)";
+                ("Killed", format!("it was killed, code {code} {hint}"))
+            }
             (false, Some(error)) => ("Exited", format!("it ended with code {code}: {error}")),
             (false, None) => ("Exited", format!("it ended with code {code}")),
         };

@@ -51,7 +51,7 @@ impl Standing {
     /// What ended and was begun again is told so until it has run for long.
     fn ready(before: Option<&Failure>) -> Self {
         let Some(failure) = before else { return Self::new(Phase::Ready, 0) };
-        let message = format!("runs again; before that it {}", failure.message);
+        let message = format!("runs again; before that: {}", failure.message);
         Self { phase: Phase::Ready, reason: "Restarted", message, retries: failure.times }
     }
 

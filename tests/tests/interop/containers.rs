@@ -134,7 +134,7 @@ fn a_container_answers_and_is_held_to_its_limits() {
 
     // Killed at the limit, and back.
     assert_eq!(cluster.get("/memory").status, 502);
-    world.eventually_said(&["describe", "service", "native"], "memory limit");
+    world.eventually_said(&["describe", "service", "native"], "limits.memory");
     assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
     within(PATIENCE, "one is left", || (world.containers().len() == 1).then_some(()));
     assert_ne!(world.containers(), [id.as_str()]);
