@@ -37,23 +37,27 @@ async fn status(client: &Client, args: RolloutStatusArgs) -> Outcome {
     let mut said = String::new();
     let mut tell = |service: &Service| {
         let line = progress(service);
-        if !wait::is_ready(service) && line != said {
+        if !wait::is_rolled_out(service) && line != said {
             println!("{line}");
             said = line;
         }
     };
     let services = [(namespace, name.as_str().to_owned())];
-    wait::until_ready_telling(client, &services, args.timeout.as_duration(), &mut tell).await?;
+    wait::until(wait::is_rolled_out, client, &services, args.timeout.as_duration(), &mut tell).await?;
     println!("service/{name} is rolled out");
     Ok(ExitCode::SUCCESS)
 }
 
 fn progress(service: &Service) -> String {
     let name = &service.metadata.name;
-    if wait::is_ready(service) {
+    let status = &service.status;
+    if wait::is_rolled_out(service) {
         return format!("service/{name} is rolled out");
     }
-    let status = &service.status;
+    if wait::is_ready(service) {
+        let old = status.replicas.saturating_sub(status.updated);
+        return format!("service/{name}: {} replicas updated, {old} of older revisions to stop", status.updated);
+    }
     let wanted = match service.spec.replicas.count() {
         Some(count) => count.to_string(),
         None => "every node's".to_owned(),

@@ -12,11 +12,12 @@ use crate::exit::{Exit, Failure};
 
 /// Waits until each of the services is ready in its generation of now or later.
 pub(super) async fn until_ready(client: &Client, services: &[(Name, String)], limit: Duration) -> Result<(), Failure> {
-    until_ready_telling(client, services, limit, &mut |_| ()).await
+    until(is_ready, client, services, limit, &mut |_| ()).await
 }
 
-/// The same, telling of each state that is seen.
-pub(super) async fn until_ready_telling(
+/// Waits until each of the services is as `is_reached` asks, telling of each state that is seen.
+pub(super) async fn until(
+    is_reached: fn(&Service) -> bool,
     client: &Client,
     services: &[(Name, String)],
     limit: Duration,
@@ -29,7 +30,7 @@ pub(super) async fn until_ready_telling(
             tell(&service);
             last = Some(service);
         };
-        let ready = tokio::time::timeout_at(deadline, one_ready(client, namespace, name, &mut see)).await;
+        let ready = tokio::time::timeout_at(deadline, one_reached(is_reached, client, namespace, name, &mut see)).await;
         match ready {
             Ok(result) => result?,
             Err(_) => {
@@ -45,7 +46,8 @@ pub(super) async fn until_ready_telling(
     Ok(())
 }
 
-async fn one_ready(
+async fn one_reached(
+    is_reached: fn(&Service) -> bool,
     client: &Client,
     namespace: &Name,
     name: &str,
@@ -65,9 +67,9 @@ async fn one_ready(
         for object in seen.into_iter().filter(|object| is_named(object, name)) {
             let service: Service =
                 serde_json::from_value(object).map_err(|error| Failure::new(Exit::Internal, error))?;
-            let is_ready = is_ready(&service);
+            let is_reached = is_reached(&service);
             see(service);
-            if is_ready {
+            if is_reached {
                 return Ok(());
             }
         }
@@ -82,6 +84,11 @@ fn is_named(object: &Value, name: &str) -> bool {
 pub(super) fn is_ready(service: &Service) -> bool {
     service.status.observed_generation >= service.metadata.generation
         && service.status.condition("Ready").is_some_and(|condition| condition.status)
+}
+
+/// Ready, and no replica of an older revision is left.
+pub(super) fn is_rolled_out(service: &Service) -> bool {
+    is_ready(service) && service.status.replicas <= service.status.updated
 }
 
 pub(super) fn reason(service: &Service) -> String {

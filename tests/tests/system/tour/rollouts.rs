@@ -23,7 +23,7 @@ fn back_and_again_without_a_lost_request() {
     cluster.skiff(&["apply", "-f", "app.yaml"]).ok();
     let told = cluster.skiff(&["rollout", "status", "app"]).ok().stdout;
     assert!(told.ends_with("service/app is rolled out\n"), "{told}");
-    assert_eq!(cluster.get("/").text(), "probe\n");
+    eventually("the second image answers alone", || (cluster.get("/").text() == "probe\n").then_some(()));
     let history = cluster.skiff(&["rollout", "history", "service/app"]).ok().stdout;
     let rows = words(&history);
     assert_eq!(rows[0], ["REVISION", "IMAGE", "AGE", "CHANGED"]);
