@@ -19,12 +19,13 @@ pub enum Access {
 const WASI_VERSION: &str = "0.2";
 
 /// Interfaces by their prefix, the longer one first where two fit.
-const AMBIENT: [(&str, &str); 13] = [
+const AMBIENT: [(&str, &str); 14] = [
     ("wasi:cli/environment", "the service's env and args"),
     ("wasi:cli/stdin", "empty; a worker's ends when it is to stop"),
     ("wasi:cli/stdout", "the replica's log"),
     ("wasi:cli/stderr", "the replica's log"),
     ("wasi:cli/", "ends its own request or run, sees no terminal"),
+    (CONFIG_NAME, "what the service's config and secrets name"),
     ("wasi:clocks/", "reads the time, sleeps"),
     ("wasi:filesystem/", "denied: no folder is shared"),
     ("wasi:http/outgoing-handler", "denied but for what allow.services and allow.http name"),
@@ -36,14 +37,17 @@ const AMBIENT: [(&str, &str); 13] = [
 ];
 
 /// For people: the packages that every component may import.
-pub const AMBIENT_TEXT: &str =
-    "wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, wasi:io, wasi:random and wasi:sockets, each in version 0.2";
+pub const AMBIENT_TEXT: &str = "wasi:cli, wasi:clocks, wasi:config, wasi:filesystem, wasi:http, wasi:io, wasi:random and wasi:sockets, each in version 0.2 (wasi:config in 0.2.0-rc.1)";
 
 /// What a component exports to answer requests, in any patch version.
 pub const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
 
 /// What a component exports to run on its own, in any patch version.
 pub const RUN: &str = "wasi:cli/run@0.2";
+
+/// Settings have no stable version yet: there is this one, and no other that is compatible.
+const CONFIG_NAME: &str = "wasi:config/store";
+const CONFIG_VERSION: &str = "0.2.0-rc.1";
 
 const RUN_NAME: &str = "wasi:cli/run";
 
@@ -56,6 +60,7 @@ pub fn access(import: &str) -> Access {
     let Some((prefix, reach)) = AMBIENT.iter().find(|(prefix, _)| fits(prefix)) else { return Access::Unknown };
     match is_offered(version) {
         _ if *prefix == HANDLER_NAME => Access::Unknown,
+        _ if *prefix == CONFIG_NAME && version != CONFIG_VERSION => Access::OtherVersion { offered: CONFIG_VERSION },
         true => Access::Ambient { reach },
         false => Access::OtherVersion { offered: WASI_VERSION },
     }
@@ -99,6 +104,8 @@ mod tests {
         assert!(matches!(access("wasi:io/streams@0.2.0"), Access::Ambient { .. }));
         assert_eq!(access("wasi:http/types@0.3.0"), Access::OtherVersion { offered: "0.2" });
         assert_eq!(access("wasi:http/types@0.20.0"), Access::OtherVersion { offered: "0.2" });
+        assert!(matches!(access("wasi:config/store@0.2.0-rc.1"), Access::Ambient { .. }));
+        assert_eq!(access("wasi:config/store@0.2.0-draft"), Access::OtherVersion { offered: "0.2.0-rc.1" });
         assert_eq!(access("wasi:io/streams"), Access::OtherVersion { offered: "0.2" });
         for unknown in
             ["wasi:keyvalue/store@0.2.0", "wasi:httpx/types@0.2.0", "wasi:http/typesx@0.2.0", "wasi:http", "log", ""]

@@ -14,6 +14,7 @@ pub mod problem;
 pub mod quantity;
 pub mod resource;
 pub mod rollback;
+pub mod settings;
 pub mod trust;
 pub mod validate;
 pub mod why;

@@ -2,7 +2,10 @@
 //!
 //! Pure, and shared by the manifest reader (which adds line and column) and the API server.
 
+mod config;
 mod container;
+
+pub use config::{config, secret};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,6 +187,7 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     }
     container::check(spec, &mut faults);
     env(&spec.env, &mut faults);
+    config::sources(spec, &mut faults);
     let Allow { services, http, private } = &spec.allow;
     let callers = spec.http.callers.0.as_ref().map_or(0, Vec::len);
     let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
@@ -384,9 +388,7 @@ fn args(args: &[String], faults: &mut Vec<Fault>) {
 
 fn env(env: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
     for (key, value) in env {
-        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let starts_well = key.bytes().next().is_some_and(|b| is_word(b) && !b.is_ascii_digit());
-        if !starts_well || !key.bytes().all(is_word) {
+        if !is_variable(key) {
             let hint = "letters, digits and '_', not starting with a digit";
             faults.push(Fault::new("env", format!("{} is not a variable's name", quoted(key)), hint));
         } else if value.contains('\0') {
@@ -398,6 +400,12 @@ fn env(env: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
         let message = format!("{bytes} bytes of names and values are more than the {ENV_BYTES_MAX} that are allowed");
         faults.push(Fault::new("env", message, ""));
     }
+}
+
+/// Whether an environment variable may be called so.
+pub fn is_variable(name: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().next().is_some_and(|b| is_word(b) && !b.is_ascii_digit()) && name.bytes().all(is_word)
 }
 
 fn quoted(text: &str) -> String {

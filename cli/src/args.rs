@@ -1,5 +1,6 @@
 //! The command line.
 
+mod create;
 mod project;
 mod rollout;
 mod serving;
@@ -15,6 +16,7 @@ use skiff_api::validate::is_node_name;
 use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
 
+pub(crate) use self::create::{CreateArgs, CreateVerb};
 pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage, SetImageArgs};
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
@@ -95,6 +97,9 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Create or change objects as manifests say
     Apply(ApplyArgs),
+    /// Make a Secret, a Config or a namespace without a manifest
+    #[command(subcommand)]
+    Create(CreateVerb),
     /// Show what apply would change
     Diff(DiffArgs),
     /// List objects, or show one
@@ -620,7 +625,7 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct DeleteArgs {
-    /// service, imagepolicy, namespace, replica or node
+    /// service, config, secret, imagepolicy, namespace, replica or node
     #[arg(required_unless_present = "files", requires = "name")]
     pub kind: Option<Kind>,
     pub name: Option<String>,

@@ -14,8 +14,10 @@ mod atomic;
 mod dirs;
 mod disk;
 mod real;
+mod seal;
 #[cfg(feature = "sim")]
 pub mod sim;
 
 pub use atomic::{read_kept, write_atomic};
 pub use disk::{Backend, BackendFile, Disk, Entry, File, Mode, Site, Stat};
+pub use seal::{OpenError, Place, SealKey};

@@ -25,6 +25,7 @@ use crate::objects::{self, Events, Objects};
 use crate::plan::Names;
 use crate::plan::liveness::LivenessOptions;
 use crate::store::{self, EventLog, Store};
+use crate::vault::Vault;
 
 /// What a control plane stands on.
 pub struct ControlPlaneOptions {
@@ -34,6 +35,8 @@ pub struct ControlPlaneOptions {
     pub images: Arc<dyn Images>,
     /// What callers of the API must have.
     pub token: Token,
+    /// What Secrets are sealed with.
+    pub vault: Vault,
     /// Seeds the names of replicas; a random number, unless a test wants the same names again.
     pub seed: u64,
     /// What other machines join with; nothing where the cluster is one process.
@@ -74,7 +77,7 @@ impl ControlPlane {
     /// Takes over the cluster in that store: whatever an earlier control plane still sends is older than what this one
     /// does, and is refused by the nodes.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self, StartError> {
-        let ControlPlaneOptions { store, events, images, token, seed, fleet, liveness } = options;
+        let ControlPlaneOptions { store, events, images, token, vault, seed, fleet, liveness } = options;
         let objects = Objects::new(store);
         objects.bootstrap().await.map_err(StartError::Bootstrap)?;
         let term = Term::take(&**objects.store()).await?;
@@ -94,6 +97,7 @@ impl ControlPlane {
             queries,
             liveness,
             counters: Arc::clone(&counters),
+            vault: vault.clone(),
         })
         .await
         .map_err(StartError::Load)?;
@@ -110,6 +114,7 @@ impl ControlPlane {
             logs: Arc::new(logs.clone()),
             oracle,
             token,
+            vault,
             fleet: fleet.clone(),
             metrics: metrics.clone(),
             stop: stop.clone(),

@@ -11,5 +11,8 @@ pub mod metrics;
 pub mod objects;
 pub mod plan;
 pub mod store;
+mod vault;
+
+pub use vault::{SealError, Vault};
 
 pub use control_plane::{ControlPlane, ControlPlaneOptions, FleetOptions, StartError};

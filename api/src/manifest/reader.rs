@@ -11,8 +11,8 @@ use crate::manifest::decode::{decode, decode_flat};
 use crate::manifest::fault::{Fault, ManifestError};
 use crate::manifest::tree::{Content, Node};
 use crate::resource::{
-    API_VERSION, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Kind, Metadata, Namespace, NamespaceSpec, Object,
-    Service, ServiceSpec, Spec,
+    API_VERSION, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Kind, Metadata, Namespace,
+    NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec, Spec,
 };
 use crate::validate;
 
@@ -39,6 +39,8 @@ pub enum Typed {
     Service(Box<Service>),
     Namespace(Box<Namespace>),
     ImagePolicy(Box<ImagePolicy>),
+    Config(Box<Config>),
+    Secret(Box<Secret>),
 }
 
 /// Every object of a text. `file` is what messages call it.
@@ -116,16 +118,20 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
         Kind::Service => Typed::Service(Box::new(typed::<ServiceSpec>(&metadata, &spec)?)),
         Kind::Namespace => Typed::Namespace(Box::new(typed::<NamespaceSpec>(&metadata, &spec)?)),
         Kind::ImagePolicy => Typed::ImagePolicy(Box::new(typed::<ImagePolicySpec>(&metadata, &spec)?)),
+        Kind::Config => Typed::Config(Box::new(typed::<ConfigSpec>(&metadata, &spec)?)),
+        Kind::Secret => Typed::Secret(Box::new(typed::<SecretSpec>(&metadata, &spec)?)),
         _ => {
             let at = node.nearest("kind");
             let message = format!("a {kind} is written by Skiff itself");
-            return Err(at.fault(message, Some("write a Service, a Namespace or an ImagePolicy".to_owned())));
+            return Err(at.fault(message, Some(format!("write a {}", Kind::WRITABLE.map(Kind::name).join(", ")))));
         }
     };
     let faults = match &typed {
         Typed::Service(service) => validate::service(service),
         Typed::Namespace(namespace) => validate::namespace(namespace),
         Typed::ImagePolicy(policy) => validate::image_policy(policy),
+        Typed::Config(config) => validate::config(config),
+        Typed::Secret(secret) => validate::secret(secret),
     };
     if let Some(fault) = faults.into_iter().next() {
         return Err(place(node, prefix, is_envelope, fault));

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     Namespace,
     ImagePolicy,
+    Config,
+    Secret,
     Service,
     Node,
     Revision,
@@ -29,9 +31,11 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in the order in which a set of them is applied: what others need comes first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Namespace,
         Self::ImagePolicy,
+        Self::Config,
+        Self::Secret,
         Self::Node,
         Self::Service,
         Self::Revision,
@@ -41,12 +45,14 @@ impl Kind {
     ];
 
     /// The kinds that people write; controllers write the others.
-    pub const WRITABLE: [Self; 3] = [Self::Namespace, Self::ImagePolicy, Self::Service];
+    pub const WRITABLE: [Self; 5] = [Self::Namespace, Self::ImagePolicy, Self::Config, Self::Secret, Self::Service];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
             Self::ImagePolicy => "ImagePolicy",
+            Self::Config => "Config",
+            Self::Secret => "Secret",
             Self::Service => "Service",
             Self::Node => "Node",
             Self::Revision => "Revision",
@@ -61,6 +67,8 @@ impl Kind {
         match self {
             Self::Namespace => "namespaces",
             Self::ImagePolicy => "imagepolicies",
+            Self::Config => "configs",
+            Self::Secret => "secrets",
             Self::Service => "services",
             Self::Node => "nodes",
             Self::Revision => "revisions",
@@ -75,6 +83,8 @@ impl Kind {
         match self {
             Self::Namespace => "Namespaces",
             Self::ImagePolicy => "ImagePolicies",
+            Self::Config => "Configs",
+            Self::Secret => "Secrets",
             Self::Service => "Services",
             Self::Node => "Nodes",
             Self::Revision => "Revisions",
@@ -88,6 +98,8 @@ impl Kind {
         match self {
             Self::Namespace => "ns",
             Self::ImagePolicy => "pol",
+            Self::Config => "cfg",
+            Self::Secret => "sec",
             Self::Service => "svc",
             Self::Node => "no",
             Self::Revision => "rev",
@@ -102,6 +114,8 @@ impl Kind {
         match self {
             Self::Namespace => "namespace",
             Self::ImagePolicy => "imagepolicy",
+            Self::Config => "config",
+            Self::Secret => "secret",
             Self::Service => "service",
             Self::Node => "node",
             Self::Revision => "revision",
@@ -116,6 +130,7 @@ impl Kind {
         Some(match text {
             "pod" | "pods" | "po" | "container" | "containers" => Self::Replica,
             "deployment" | "deployments" | "deploy" | "ingress" | "ingresses" => Self::Service,
+            "configmap" | "configmaps" | "cm" => Self::Config,
             "replicaset" | "replicasets" | "rs" => Self::Revision,
             _ => return None,
         })

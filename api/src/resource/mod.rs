@@ -4,6 +4,7 @@
 //! shapes it. These types are what machines keep and exchange: readers ignore fields that they do not know, so that a
 //! version talks to its neighbour. Strictness towards people is [`crate::manifest`]'s.
 
+mod config;
 mod container;
 mod event;
 mod kind;
@@ -20,6 +21,7 @@ mod service;
 mod token;
 mod update;
 
+pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus, SecretText};
 pub use container::{HTTP_PORT, Port, Runtime, http_port};
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
 pub use kind::{Kind, UnknownKind};

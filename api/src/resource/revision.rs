@@ -46,6 +46,12 @@ pub struct Template {
     pub instance: InstanceLimits,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<Name>,
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
     /// Nodes make nothing of it: it tells one revision from another.

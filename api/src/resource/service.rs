@@ -51,6 +51,15 @@ pub struct ServiceSpec {
     /// Environment variables of the component.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Configs whose values it reads, through `wasi:config`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<Name>,
+    /// Secrets whose values it reads, in the same way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Name>,
+    /// Those of its Configs and Secrets whose keys are environment variables as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<Name>,
     /// What its guests may reach. Default: nothing. Never more than its namespace grants.
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
@@ -84,6 +93,9 @@ impl ServiceSpec {
             limits: ReplicaLimits::default(),
             instance: InstanceLimits::default(),
             env: BTreeMap::new(),
+            config: Vec::new(),
+            secrets: Vec::new(),
+            env_from: Vec::new(),
             allow: Allow::default(),
             placement: Placement::default(),
             update: Update::default(),
@@ -110,6 +122,9 @@ impl ServiceSpec {
             limits: self.limits,
             instance: self.instance.clone(),
             env: self.env.clone(),
+            config: self.config.clone(),
+            secrets: self.secrets.clone(),
+            env_from: self.env_from.clone(),
             allow: self.allow.clone(),
             restarted_at: self.restarted_at,
         }
@@ -129,6 +144,9 @@ impl ServiceSpec {
             limits,
             instance,
             env,
+            config,
+            secrets,
+            env_from,
             allow,
             restarted_at,
         } = template;
@@ -142,6 +160,9 @@ impl ServiceSpec {
         self.limits = limits;
         self.instance = instance;
         self.env = env;
+        self.config = config;
+        self.secrets = secrets;
+        self.env_from = env_from;
         self.allow = allow;
         self.restarted_at = restarted_at;
     }

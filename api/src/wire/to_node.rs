@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Name, ReplicaKey, RevisionName, ServiceKey, Uid};
 use crate::resource::{Callers, Route, Template};
+use crate::settings::Settings;
 use crate::trust::Trust;
 use crate::wire::{Base, Fence};
 
@@ -51,6 +52,10 @@ pub struct Assignment {
     /// next start. Shared by the replicas of a revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Arc<Trust>>,
+    /// What its Configs and Secrets say, where it names some. It may change under a replica: it holds for its next instance.
+    /// Shared by the replicas of a revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Arc<Settings>>,
 }
 
 impl Assignment {

@@ -39,6 +39,8 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
         Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
         Kind::Namespace => line(&mut out, "Grants", &grants(object)),
         Kind::ImagePolicy => policy(&mut out, object),
+        Kind::Config => tree(&mut out, "Data", object.pointer("/spec/data")),
+        Kind::Secret => line(&mut out, "Keys", &keys(object)),
         Kind::Token => tree(&mut out, "Token", object.pointer("/spec")),
         Kind::Event => {}
     }
@@ -97,12 +99,33 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
     if object.pointer("/spec/env").is_some() {
         tree(out, "Environment", object.pointer("/spec/env"));
     }
+    for (title, pointer) in [("Config", "/spec/config"), ("Secrets", "/spec/secrets")] {
+        if let Some(list) = object.pointer(pointer) {
+            line(out, title, &sources(object, list));
+        }
+    }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let rows = conditions.into_iter().flatten().map(|condition| {
         let at = |name: &str| text(condition.get(name));
         vec![at("type"), at("status"), at("reason"), row::age(&at("since"), now), at("message")]
     });
     block(out, "Conditions", &table::render(&["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows.collect()));
+}
+
+/// `cart, stripe (in the environment)`
+fn sources(service: &Value, names: &Value) -> String {
+    let in_env = service.pointer("/spec/envFrom").map(entries).unwrap_or_default();
+    let shown = entries(names).into_iter().map(|name| match in_env.contains(&name) {
+        true => format!("{name} (in the environment)"),
+        false => name,
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The keys of a Secret: nobody sees more.
+fn keys(object: &Value) -> String {
+    let data = object.pointer("/spec/data").and_then(Value::as_object);
+    data.into_iter().flatten().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// What is left out has its default.

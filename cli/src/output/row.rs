@@ -18,6 +18,7 @@ pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'
         Kind::Node => (&["NAME", "STATUS", "VERSION", "AGE"], &["PLATFORM", "GATEWAY", "MEMORY", "CPU"]),
         Kind::Namespace => (&["NAME", "AGE"], &[]),
         Kind::ImagePolicy => (&["NAME", "REPOSITORIES", "KEYS", "AGE"], &[]),
+        Kind::Config | Kind::Secret => (&["NAME", "DATA", "AGE"], &[]),
         Kind::Token => (&["NAME", "STATE", "USED", "EXPIRES", "AGE"], &["LABELS"]),
         Kind::Event => (&["LAST", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["COUNT"]),
     };
@@ -58,6 +59,7 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "IMAGE" if kind == Kind::Revision => image(&at("/spec/template/image")),
         "IMAGE" => image(&at("/spec/image")),
         "REPOSITORIES" => repositories(object),
+        "DATA" => object.pointer("/spec/data").and_then(Value::as_object).map_or(0, serde_json::Map::len).to_string(),
         "KEYS" => object.pointer("/spec/keys").and_then(Value::as_array).map_or(0, Vec::len).to_string(),
         "ROUTES" => routes(object).join(","),
         "PHASE" => at("/status/phase"),

@@ -4,6 +4,7 @@ mod apply;
 mod backup;
 mod build;
 pub(crate) mod compile;
+mod create;
 mod delete;
 mod deploy;
 mod describe;
@@ -82,6 +83,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Run(run) => run::run(&context, run).await,
             Verb::Deploy(deploy) => deploy::run(&context, deploy).await,
             Verb::Apply(apply) => apply::run(&context, apply).await,
+            Verb::Create(verb) => create::run(&context, verb).await,
             Verb::Diff(diff) => diff::run(&context, diff).await,
             Verb::Get(get) => get::run(&context, get).await,
             Verb::Describe(describe) => describe::run(&context, describe).await,

@@ -89,11 +89,18 @@ pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: us
     ContainerCreateBody {
         image: Some(image),
         cmd: (!template.args.is_empty()).then(|| template.args.clone()),
-        env: Some(template.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        env: Some(variables(assignment)),
         labels: Some(labels(node, assignment)),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
+}
+
+/// It keeps those that it was made with: newer values are those of the next one.
+fn variables(assignment: &Assignment) -> Vec<String> {
+    let own = assignment.template.env.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let told = assignment.settings.iter().flat_map(|settings| settings.variables());
+    own.chain(told).map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// An engine refuses more cores than there are.
@@ -127,6 +134,7 @@ mod tests {
             revision: RevisionName::new("cart-1"),
             template: Arc::new(spec.template()),
             trust: None,
+            settings: None,
         }
     }
 

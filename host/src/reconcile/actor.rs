@@ -113,6 +113,9 @@ impl Reconciler {
         let (mut dirty, routing) = (Dirty::default(), Routing::new());
         dirty.all();
         let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
+        for (replica, assignment) in &parts.desired.items {
+            parts.tools.told().tell(replica, assignment.settings.as_ref());
+        }
         let wanted = parts.desired.items.values().map(|assignment| assignment.uid.clone()).collect();
         let mut helpers = JoinSet::new();
         helpers.spawn(parts.tools.sweep(wanted));

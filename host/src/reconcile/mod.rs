@@ -18,6 +18,7 @@ mod queries;
 mod routing;
 mod sets;
 mod settle;
+mod told;
 mod worker;
 
 pub(crate) use actor::{Command, Parts, Reconciler};

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::told::Told;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Outbound, Reach};
 use crate::compile::{CompileError, Compiler};
@@ -43,6 +44,7 @@ pub(crate) struct Tools {
     logs: Logs,
     metrics: Arc<Metrics>,
     reach: Arc<Reach>,
+    told: Told,
     /// How long requests in flight, and workers that know of it, may take when their replica stops.
     drain: Duration,
     pulls: Semaphore,
@@ -100,6 +102,8 @@ pub(crate) enum StartError {
     /// Everything made from it was discarded.
     #[error("{0}; it is pulled again")]
     Tampered(#[source] Distrust),
+    #[error("there is no {} to be read (hint: apply it again, in the namespace of the service)", .0.join(" and no "))]
+    Settings(Vec<String>),
     #[error(transparent)]
     Docker(#[from] docker::Error),
     #[error("the thread that loads code was stopped")]
@@ -115,6 +119,7 @@ impl StartError {
             | Self::Thread(_)
             | Self::NotSigned(..)
             | Self::Tampered(_)
+            | Self::Settings(_)
             | Self::Docker(_)
             | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
@@ -126,6 +131,7 @@ impl StartError {
         match self {
             Self::NotSigned(..) => "NotSigned",
             Self::Tampered(_) => "ArtifactTampered",
+            Self::Settings(_) => "SettingsMissing",
             Self::Docker(error) => error.reason(),
             _ => "StartFailed",
         }
@@ -142,7 +148,13 @@ impl Tools {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
-        Self { artifacts, client, compiler, sandbox, containers, logs, metrics, reach, drain, pulls, starts }
+        let told = Told::default();
+        Self { artifacts, client, compiler, sandbox, containers, logs, metrics, reach, told, drain, pulls, starts }
+    }
+
+    /// What replicas are told.
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -217,6 +229,9 @@ impl Tools {
     }
 
     pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+        if let Some(settings) = assignment.settings.as_ref().filter(|settings| !settings.missing.is_empty()) {
+            return Outcome::Started(assignment.replica, Err(StartError::Settings(settings.missing.clone())));
+        }
         if assignment.template.is_container() {
             let started = self.start_container(&assignment, &digest).await;
             return Outcome::Started(assignment.replica, started.map(Begun::Target));
@@ -321,7 +336,8 @@ impl Tools {
     /// The replica without an operation, if nothing has to be found out: its code started here before, on the same terms.
     /// It is loaded when the first request comes.
     pub(crate) fn start_proven(&self, assignment: &Assignment, digest: &Digest) -> Option<Arc<Target>> {
-        if !self.artifacts.is_proven(digest, Terms::of(&assignment.template)) {
+        let lacks_settings = assignment.settings.as_ref().is_some_and(|settings| !settings.missing.is_empty());
+        if lacks_settings || !self.artifacts.is_proven(digest, Terms::of(&assignment.template)) {
             return None;
         }
         let code = self.sandbox.known(&self.artifacts.code(digest));
@@ -364,6 +380,7 @@ impl Tools {
         let outbound = Outbound::new(assignment, logs.clone(), self.reach.clone());
         let mut options = RunnerOptions::new(assignment.template.clone(), logs);
         options.outbound = outbound;
+        options.settings = self.told.live(replica);
         options.figures = self.metrics.replica(replica, &assignment.service_key());
         options
     }

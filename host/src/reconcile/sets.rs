@@ -119,6 +119,7 @@ impl Reconciler {
             if before.as_ref() == after {
                 continue;
             }
+            self.tools.told().tell(&replica, after.and_then(|after| after.settings.as_ref()));
             let trust_before = before.as_ref().and_then(|before| before.trust.clone());
             if let Some(unnamed) = before.and_then(|before| self.users.remove(&replica, &before)) {
                 if let Some(code) = self.observed.code.get_mut(&unnamed) {

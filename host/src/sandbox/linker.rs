@@ -12,13 +12,14 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use crate::sandbox::state::State;
-use crate::sandbox::{Error, PrepareError};
+use crate::sandbox::{Error, PrepareError, config};
 
 pub(super) fn ambient(engine: &Engine) -> Result<Linker<State>, Error> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(Error::Linker)?;
     streams(&mut linker).map_err(Error::Linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(Error::Linker)?;
+    config::link(&mut linker).map_err(Error::Linker)?;
     Ok(linker)
 }
 

@@ -17,6 +17,7 @@ mod body;
 mod budget;
 mod code;
 mod conduct;
+mod config;
 mod engine;
 mod error;
 mod failure;

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response};
 use skiff_api::resource::Template;
+use skiff_api::settings::Settings;
 use skiff_api::wire::Stream;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasmtime::Store;
@@ -45,6 +47,8 @@ pub struct RunnerOptions {
     pub cpu: Duration,
     /// Where the replica is counted.
     pub(crate) figures: Arc<Figures>,
+    /// What its Configs and Secrets say now.
+    pub settings: Arc<ArcSwap<Settings>>,
     /// What its guests reach.
     pub outbound: Outbound,
 }
@@ -52,7 +56,14 @@ pub struct RunnerOptions {
 impl RunnerOptions {
     /// Options with the default for what a template does not say, figures that nobody prints, and nothing to reach.
     pub fn new(template: Arc<Template>, logs: Sink) -> Self {
-        Self { template, logs, cpu: limits::CPU_PER_REQUEST, figures: Arc::default(), outbound: Outbound::default() }
+        Self {
+            template,
+            logs,
+            cpu: limits::CPU_PER_REQUEST,
+            figures: Arc::default(),
+            settings: Arc::default(),
+            outbound: Outbound::default(),
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arc_swap::Guard;
 use http::{HeaderName, Request};
 use skiff_api::resource::Template;
+use skiff_api::settings::Settings;
 use skiff_api::wire::Stream;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -97,6 +99,9 @@ fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx 
     for (name, value) in &options.template.env {
         wasi.env(name, value);
     }
+    for (name, value) in options.settings.load().variables() {
+        wasi.env(name, value);
+    }
     wasi.stdout(LogStream::new(logs.clone(), Stream::Stdout, tail.clone()))
         .stderr(LogStream::new(logs.clone(), Stream::Stderr, tail))
         .max_random_size(limits::RANDOM_BYTES_MAX)
@@ -130,6 +135,11 @@ impl State {
     /// The instance runs on its own.
     pub(super) fn run_alone(&mut self, alone: Alone) {
         self.alone = Some(alone);
+    }
+
+    /// What its service is told now.
+    pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.meter.terms().options.settings.load()
     }
 
     /// Its host objects.

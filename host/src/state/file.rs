@@ -1,14 +1,18 @@
 //! The files that hold the sets.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skiff_api::id::{ReplicaKey, ServiceKey, Uid};
+use skiff_api::resource::SecretText;
+use skiff_api::settings::Settings;
 use skiff_api::wire::{Assignment, ServiceRoutes};
-use skiff_disk::{Disk, write_atomic};
+use skiff_disk::{Disk, Place, SealKey, write_atomic};
 
-use super::kept::Kept;
+use super::kept::{Kept, Veil};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -39,6 +43,8 @@ pub struct StateFiles {
 }
 
 const VERSION: u32 = 1;
+/// What secrets are sealed with: the key of this node alone.
+const KEY: &str = "seal.key";
 /// More than any cluster removes nodes.
 const REMOVED_BYTES_MAX: u64 = 64 << 20;
 
@@ -50,11 +56,13 @@ struct Removed {
 
 impl StateFiles {
     pub fn open(disk: Disk, dir: PathBuf) -> Result<Self, StateError> {
-        // Also the names in it: a set that an earlier process was killed over is about to be acted on.
-        let ready = disk.create_dir_all(&dir).and_then(|()| disk.sync_dir(&dir));
-        ready.map_err(|source| StateError::Write { path: dir.clone(), source })?;
-        let desired = Kept::new(&disk, &dir, "desired", |assignment: &Assignment| assignment.replica.clone());
-        let routes = Kept::new(&disk, &dir, "routes", |routes: &ServiceRoutes| routes.service.clone());
+        disk.create_dir_all(&dir).map_err(|source| StateError::Write { path: dir.clone(), source })?;
+        // It makes all names in the folder durable: a set that an earlier process was killed over is about to be acted on.
+        let path = dir.join(KEY);
+        let key = SealKey::open(&disk, &path).map_err(|source| StateError::Read { path, source })?;
+        let desired =
+            Kept::new(&disk, &dir, "desired", |assignment: &Assignment| assignment.replica.clone(), veil(key));
+        let routes = Kept::new(&disk, &dir, "routes", |routes: &ServiceRoutes| routes.service.clone(), Veil::none());
         Ok(Self { desired, routes, disk, removed: dir.join("removed.json") })
     }
 
@@ -78,6 +86,45 @@ impl StateFiles {
         let written = text.and_then(|text| write_atomic(&self.disk, &self.removed, &text));
         written.map_err(|source| StateError::Write { path: self.removed.clone(), source })
     }
+}
+
+/// Assignments with their secrets sealed. What does not open is missing, until the control plane sends it again.
+fn veil(key: SealKey) -> Veil<Assignment> {
+    let of_show = key.clone();
+    Veil {
+        hide: Box::new(move |assignment| {
+            let settings = assignment.settings.as_ref().filter(|settings| !settings.secrets.is_empty())?;
+            let mut sealed = Settings::clone(settings);
+            for (name, value) in &mut sealed.secrets {
+                *value = SecretText::new(key.seal(&place(assignment, name), value.reveal()));
+            }
+            Some(Assignment { settings: Some(Arc::new(sealed)), ..assignment.clone() })
+        }),
+        show: Box::new(move |mut assignment| {
+            let Some(sealed) = assignment.settings.as_ref().filter(|settings| !settings.secrets.is_empty()) else {
+                return assignment;
+            };
+            let mut settings = Settings::clone(sealed);
+            let mut lost = BTreeSet::new();
+            for (name, value) in &mut settings.secrets {
+                match of_show.unseal(&place(&assignment, name), value.reveal()) {
+                    Ok(opened) => *value = SecretText::new(opened),
+                    Err(error) => {
+                        tracing::warn!(%error, replica = %assignment.replica.name, name, "a secret that was kept does not open");
+                        lost.insert(name.clone());
+                    }
+                }
+            }
+            settings.secrets.retain(|name, _| !lost.contains(name));
+            settings.missing.extend(lost.into_iter().map(|name| format!("secret value {name}")));
+            assignment.settings = Some(Arc::new(settings));
+            assignment
+        }),
+    }
+}
+
+fn place<'a>(assignment: &'a Assignment, name: &'a str) -> Place<'a> {
+    [assignment.uid.as_str(), assignment.replica.name.as_str(), name]
 }
 
 #[cfg(test)]
@@ -200,7 +247,7 @@ mod tests {
             sim
         });
         let operations = all.iter().map(SimDisk::operations).max().unwrap();
-        let sites: std::collections::BTreeSet<_> = all.iter().flat_map(SimDisk::sites).collect();
+        let sites: BTreeSet<_> = all.iter().flat_map(SimDisk::sites).collect();
         assert!(!sites.is_empty());
         for site in sites {
             let lost = (0..400).any(|seed| {

@@ -11,8 +11,9 @@
 //! so nobody has acted on it; reading ends there, and the next write is of the whole. The same after a write that failed:
 //! what stands in the journal then is anyone's guess.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Write};
+use std::fmt::{self, Debug, Write};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,8 +40,34 @@ const JOURNAL_BYTES_MIN: u64 = 256 << 10;
 const SUM_CHARS: usize = 16;
 
 /// A set's files.
-#[derive(Debug)]
 pub struct Kept<K, V>(Arc<Inner<K, V>>);
+
+/// What things look like on the disk, where that is something else than what they are.
+pub(super) struct Veil<V> {
+    /// Nothing where a thing has nothing to hide.
+    pub(super) hide: Box<dyn Fn(&V) -> Option<V> + Send + Sync>,
+    pub(super) show: Box<dyn Fn(V) -> V + Send + Sync>,
+}
+
+impl<V> Veil<V> {
+    /// Everything may be seen.
+    pub(super) fn none() -> Self {
+        Self { hide: Box::new(|_| None), show: Box::new(|item| item) }
+    }
+
+    fn hidden<'a>(&self, item: &'a V) -> Cow<'a, V>
+    where
+        V: Clone,
+    {
+        (self.hide)(item).map_or(Cow::Borrowed(item), Cow::Owned)
+    }
+}
+
+impl<K, V> Debug for Kept<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("whole", &self.0.whole).finish_non_exhaustive()
+    }
+}
 
 impl<K, V> Clone for Kept<K, V> {
     fn clone(&self) -> Self {
@@ -48,12 +75,12 @@ impl<K, V> Clone for Kept<K, V> {
     }
 }
 
-#[derive(Debug)]
 struct Inner<K, V> {
     disk: Disk,
     whole: PathBuf,
     journal: PathBuf,
     key: fn(&V) -> K,
+    veil: Veil<V>,
     place: Mutex<Place>,
 }
 
@@ -106,11 +133,11 @@ struct Version {
 impl<K, V> Kept<K, V>
 where
     K: Ord + Clone + Serialize + DeserializeOwned,
-    V: PartialEq + Serialize + DeserializeOwned,
+    V: Clone + PartialEq + Serialize + DeserializeOwned,
 {
-    pub(super) fn new(disk: &Disk, dir: &Path, name: &str, key: fn(&V) -> K) -> Self {
+    pub(super) fn new(disk: &Disk, dir: &Path, name: &str, key: fn(&V) -> K, veil: Veil<V>) -> Self {
         let [whole, journal] = ["json", "journal"].map(|kind| dir.join(format!("{name}.{kind}")));
-        Self(Arc::new(Inner { disk: disk.clone(), whole, journal, key, place: Mutex::default() }))
+        Self(Arc::new(Inner { disk: disk.clone(), whole, journal, key, veil, place: Mutex::default() }))
     }
 
     /// The set as it was last; empty if there was never any. Durable when this returns, whoever wrote it.
@@ -139,7 +166,8 @@ where
         let inner = &*self.0;
         let mut place = inner.place();
         place.journal = None;
-        let stored = Stored { version: VERSION, fence: set.fence, items: set.items.values().collect() };
+        let items = set.items.values().map(|item| inner.veil.hidden(item)).collect();
+        let stored = Stored { version: VERSION, fence: set.fence, items };
         let text = serde_json::to_vec(&stored).map_err(|error| inner.unwritable(&inner.whole, error.into()))?;
         write_atomic(&inner.disk, &inner.whole, &text).map_err(|error| inner.unwritable(&inner.whole, error))?;
         place.whole_bytes = text.len() as u64;
@@ -171,7 +199,7 @@ where
         if end > JOURNAL_BYTES_MIN.max(place.whole_bytes) {
             return Ok(Appended::WholeWanted);
         }
-        let written = lines(changes).and_then(|text| {
+        let written = inner.lines(changes).and_then(|text| {
             file.write_at(text.as_bytes(), end)?;
             file.sync()?;
             if is_new && let Some(dir) = inner.journal.parent() {
@@ -210,7 +238,7 @@ impl<K: Ord + DeserializeOwned, V: PartialEq + DeserializeOwned> Inner<K, V> {
             return Err(StateError::Version { path: path.clone(), version });
         }
         let stored: Stored<V> = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
-        let items = stored.items.into_iter().map(|item| ((self.key)(&item), item)).collect();
+        let items = stored.items.into_iter().map(|item| ((self.key)(&item), (self.veil.show)(item))).collect();
         Ok((Set { fence: stored.fence, items }, text.len() as u64))
     }
 
@@ -227,7 +255,7 @@ impl<K: Ord + DeserializeOwned, V: PartialEq + DeserializeOwned> Inner<K, V> {
             }
             let Line { change, .. }: Line<Change<K, V>> = serde_json::from_slice(json).map_err(failed)?;
             let Change { fence, after, upsert, remove } = change;
-            let upsert = upsert.into_iter().map(|item| ((self.key)(&item), item));
+            let upsert = upsert.into_iter().map(|item| ((self.key)(&item), (self.veil.show)(item)));
             match set.apply(Fence::default(), (fence, Base::After(after)), upsert, &remove) {
                 // The whole has it already.
                 Verdict::Accepted | Verdict::Refused | Verdict::Unchanged => {}
@@ -239,14 +267,18 @@ impl<K: Ord + DeserializeOwned, V: PartialEq + DeserializeOwned> Inner<K, V> {
     }
 }
 
-fn lines<K: Serialize, V: Serialize>(changes: &[Change<K, V>]) -> io::Result<String> {
-    let mut text = String::new();
-    for change in changes {
-        let json = serde_json::to_string(&Line { version: VERSION, change })?;
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{} {json}", sum(json.as_bytes()));
+impl<K: Clone + Serialize, V: Clone + Serialize> Inner<K, V> {
+    fn lines(&self, changes: &[Change<K, V>]) -> io::Result<String> {
+        let mut text = String::new();
+        for Change { fence, after, upsert, remove } in changes {
+            let upsert = upsert.iter().map(|item| self.veil.hidden(item)).collect();
+            let change = Change { fence: *fence, after: *after, upsert, remove: remove.clone() };
+            let json = serde_json::to_string(&Line { version: VERSION, change })?;
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{} {json}", sum(json.as_bytes()));
+        }
+        Ok(text)
     }
-    Ok(text)
 }
 
 /// The JSON of a line, if it is what was written.

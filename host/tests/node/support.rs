@@ -160,6 +160,7 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
         revision: RevisionName::new(format!("{service}-1")),
         template: Arc::new(template),
         trust: None,
+        settings: None,
     }
 }
 

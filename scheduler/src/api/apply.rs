@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skiff_api::Kind;
 use skiff_api::manifest::Document;
-use skiff_api::resource::{ImagePolicySpec, NamespaceSpec, Object, ServiceSpec};
+use skiff_api::resource::{ConfigSpec, ImagePolicySpec, NamespaceSpec, Object, SecretSpec, ServiceSpec};
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
@@ -22,7 +22,7 @@ use super::merge::merge;
 use super::selection::to_json;
 use super::target::query;
 use super::write::{ATTEMPTS, Writable, fault_problem, is_same, namespace_of, read_only};
-use super::{ApiState, body};
+use super::{ApiState, body, settings};
 use crate::objects::{Change, Error, ObjectKey, Objects};
 
 #[derive(Debug, Deserialize)]
@@ -53,12 +53,15 @@ pub(super) struct Applied {
 
 pub(super) async fn apply(state: ApiState, uri: Uri, body: Body) -> Result<Response> {
     let query: ApplyQuery = query(&uri)?;
-    let document = body::document(body).await?;
+    let mut document = body::document(body).await?;
+    settings::conceal(&state, &mut document, None)?;
     let objects = if query.dry_run { state.objects.dry_run() } else { state.objects.clone() };
     let applied = match document.kind {
         Kind::Service => apply_typed::<ServiceSpec>(&state, &objects, document).await?,
         Kind::Namespace => apply_typed::<NamespaceSpec>(&state, &objects, document).await?,
         Kind::ImagePolicy => apply_typed::<ImagePolicySpec>(&state, &objects, document).await?,
+        Kind::Config => apply_typed::<ConfigSpec>(&state, &objects, document).await?,
+        Kind::Secret => apply_typed::<SecretSpec>(&state, &objects, document).await?,
         kind => return Err(read_only(kind).into()),
     };
     Ok(Json(applied).into_response())

@@ -28,6 +28,7 @@ mod rollout;
 mod router;
 mod scale;
 mod selection;
+mod settings;
 mod state;
 mod target;
 mod tokens;

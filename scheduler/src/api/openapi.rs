@@ -190,6 +190,8 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add::<Version>(&mut schemas);
     add_kind::<r::NamespaceSpec>(&mut schemas);
     add_kind::<r::ImagePolicySpec>(&mut schemas);
+    add_kind::<r::ConfigSpec>(&mut schemas);
+    add_kind::<r::SecretSpec>(&mut schemas);
     add_kind::<r::NodeSpec>(&mut schemas);
     add_kind::<r::ServiceSpec>(&mut schemas);
     add_kind::<r::RevisionSpec>(&mut schemas);

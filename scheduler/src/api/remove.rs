@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use skiff_api::resource::{
-    DEFAULT_NAMESPACE, ImagePolicySpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, ServiceSpec,
+    ConfigSpec, DEFAULT_NAMESPACE, ImagePolicySpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, SecretSpec,
+    ServiceSpec,
 };
 use skiff_api::{Code, Kind, Problem};
 
 use super::ApiState;
 use super::failure::Result;
+use super::settings;
 use super::target::Target;
 use super::write::{ATTEMPTS, read_only};
 use crate::objects::{Change, Indexed};
@@ -20,6 +22,8 @@ pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Resul
         // Its service's controller starts another one in its place.
         Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
         Kind::ImagePolicy => remove_typed::<ImagePolicySpec>(&state, &target).await,
+        Kind::Config => remove_source::<ConfigSpec>(&state, &target).await,
+        Kind::Secret => remove_source::<SecretSpec>(&state, &target).await,
         Kind::Namespace => remove_namespace(&state, &target).await,
         Kind::Node => remove_node(&state, &target).await,
         Kind::Revision | Kind::Event | Kind::Token => Err(read_only(kind).into()),
@@ -31,6 +35,22 @@ async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<R
     loop {
         let live = state.objects.find::<S>(target.namespace.as_ref(), &target.name).await?;
         match state.objects.commit(Change::new().delete(&live)).await {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+            result => {
+                result?;
+                return Ok(Json(live).into_response());
+            }
+        }
+    }
+}
+
+/// What services are told goes only when none of them asks for it.
+async fn remove_source<S: Indexed>(state: &ApiState, target: &Target) -> Result<Response> {
+    let mut attempt = 1;
+    loop {
+        let live = state.objects.find::<S>(target.namespace.as_ref(), &target.name).await?;
+        let change = settings::release(&state.objects, &live).await?;
+        match state.objects.commit(change.delete(&live)).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
             result => {
                 result?;

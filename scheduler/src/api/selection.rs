@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use skiff_api::resource::{
-    API_VERSION, ImagePolicySpec, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, Selector, ServiceSpec, TokenSpec,
+    API_VERSION, ConfigSpec, ImagePolicySpec, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, SecretSpec, Selector,
+    ServiceSpec, TokenSpec,
 };
 use skiff_api::{Kind, Name};
 
@@ -40,6 +41,8 @@ impl Selection {
         match self.kind {
             Kind::Namespace => self.typed::<NamespaceSpec>(entry),
             Kind::ImagePolicy => self.typed::<ImagePolicySpec>(entry),
+            Kind::Config => self.typed::<ConfigSpec>(entry),
+            Kind::Secret => self.typed::<SecretSpec>(entry),
             Kind::Service => self.typed::<ServiceSpec>(entry),
             Kind::Node => self.typed::<NodeSpec>(entry),
             Kind::Revision => self.typed::<RevisionSpec>(entry),

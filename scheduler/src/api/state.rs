@@ -12,6 +12,7 @@ use crate::fleet::Fleet;
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{Events, Objects};
+use crate::vault::Vault;
 
 /// What the API server stands on.
 pub struct ApiOptions {
@@ -21,6 +22,8 @@ pub struct ApiOptions {
     pub logs: Arc<dyn LogSource>,
     pub oracle: Oracle,
     pub token: Token,
+    /// What Secrets are sealed with.
+    pub vault: Vault,
     /// Other machines; nothing where the cluster is one process.
     pub fleet: Option<Fleet>,
     pub metrics: Metrics,
@@ -37,6 +40,7 @@ pub struct ApiState {
     pub(super) logs: Arc<dyn LogSource>,
     pub(super) oracle: Oracle,
     pub(super) token: Token,
+    pub(super) vault: Vault,
     pub(super) fleet: Option<Fleet>,
     pub(super) metrics: Metrics,
     pub(super) stop: CancellationToken,
@@ -46,7 +50,7 @@ pub struct ApiState {
 
 impl ApiState {
     pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
-        let ApiOptions { objects, events, images, logs, oracle, token, fleet, metrics, stop } = options;
-        Self { objects, events, images, logs, oracle, token, fleet, metrics, stop, openapi }
+        let ApiOptions { objects, events, images, logs, oracle, token, vault, fleet, metrics, stop } = options;
+        Self { objects, events, images, logs, oracle, token, vault, fleet, metrics, stop, openapi }
     }
 }

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_api::manifest::{Document, Typed};
 use skiff_api::resource::{
-    DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace, NamespaceSpec, Object, Service, ServiceSpec,
+    Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace, NamespaceSpec, Object, Secret,
+    SecretSpec, Service, ServiceSpec,
 };
 use skiff_api::validate::{self, Fault};
 use skiff_api::{Code, Kind, Name, Problem};
@@ -19,7 +20,7 @@ use skiff_api::{Code, Kind, Name, Problem};
 use super::failure::{Result, invalid};
 use super::images::{self, Moved};
 use super::target::Target;
-use super::{ApiState, body, grants, policies};
+use super::{ApiState, body, grants, policies, settings};
 use crate::objects::{Change, Error, Indexed, ObjectKey, Objects};
 
 /// How often a write that lost a race against another is tried again. Controllers write a status a few times in a
@@ -69,7 +70,8 @@ impl Writable for ServiceSpec {
     }
 
     async fn admit(objects: &Objects, service: &Service, _: Option<&Service>, change: Change) -> Result<Change> {
-        grants::admit_service(objects, service, change).await
+        let change = grants::admit_service(objects, service, change).await?;
+        settings::admit_service(objects, service, change).await
     }
 }
 
@@ -121,13 +123,58 @@ impl Writable for ImagePolicySpec {
     }
 }
 
+impl Writable for ConfigSpec {
+    fn of(typed: Typed) -> Option<Config> {
+        match typed {
+            Typed::Config(config) => Some(*config),
+            _ => None,
+        }
+    }
+
+    fn faults(config: &Config) -> Vec<Fault> {
+        validate::config(config)
+    }
+
+    async fn prepare(_: &ApiState, _: &mut Config, _: Option<&Config>) -> Result<Option<Moved>> {
+        Ok(None)
+    }
+
+    async fn admit(objects: &Objects, config: &Config, _: Option<&Config>, change: Change) -> Result<Change> {
+        settings::admit_config(objects, config, change).await
+    }
+}
+
+impl Writable for SecretSpec {
+    fn of(typed: Typed) -> Option<Secret> {
+        match typed {
+            Typed::Secret(secret) => Some(*secret),
+            _ => None,
+        }
+    }
+
+    fn faults(secret: &Secret) -> Vec<Fault> {
+        validate::secret(secret)
+    }
+
+    async fn prepare(_: &ApiState, _: &mut Secret, _: Option<&Secret>) -> Result<Option<Moved>> {
+        Ok(None)
+    }
+
+    async fn admit(objects: &Objects, secret: &Secret, _: Option<&Secret>, change: Change) -> Result<Change> {
+        settings::admit_secret(objects, secret, change).await
+    }
+}
+
 /// `POST` on a collection.
 pub(super) async fn create(state: ApiState, kind: Kind, target: Target, body: Body) -> Result<Response> {
-    let document = body::document(body).await?;
+    let mut document = body::document(body).await?;
+    settings::conceal(&state, &mut document, target.namespace.as_ref())?;
     match kind {
         Kind::Service => create_typed::<ServiceSpec>(&state, &target, document).await,
         Kind::Namespace => create_typed::<NamespaceSpec>(&state, &target, document).await,
         Kind::ImagePolicy => create_typed::<ImagePolicySpec>(&state, &target, document).await,
+        Kind::Config => create_typed::<ConfigSpec>(&state, &target, document).await,
+        Kind::Secret => create_typed::<SecretSpec>(&state, &target, document).await,
         _ => Err(read_only(kind).into()),
     }
 }
@@ -143,11 +190,14 @@ async fn create_typed<S: Writable>(state: &ApiState, target: &Target, document: 
 
 /// `PUT` on an object.
 pub(super) async fn replace(state: ApiState, kind: Kind, target: Target, body: Body) -> Result<Response> {
-    let document = body::document(body).await?;
+    let mut document = body::document(body).await?;
+    settings::conceal(&state, &mut document, target.namespace.as_ref())?;
     match kind {
         Kind::Service => replace_typed::<ServiceSpec>(&state, &target, document).await,
         Kind::Namespace => replace_typed::<NamespaceSpec>(&state, &target, document).await,
         Kind::ImagePolicy => replace_typed::<ImagePolicySpec>(&state, &target, document).await,
+        Kind::Config => replace_typed::<ConfigSpec>(&state, &target, document).await,
+        Kind::Secret => replace_typed::<SecretSpec>(&state, &target, document).await,
         _ => Err(read_only(kind).into()),
     }
 }

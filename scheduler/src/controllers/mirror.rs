@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skiff_api::resource::{
-    ImagePolicy, ImagePolicySpec, Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Service, Spec,
+    Config, ImagePolicy, ImagePolicySpec, Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Secret,
+    Service, Spec,
 };
 use skiff_api::trust::RepositoryPattern;
 use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 
 use crate::objects::{ObjectKey, decode, key};
 use crate::plan::State;
+use crate::plan::state::Values;
 use crate::store::{self, Batch, Entry, List, Revision as StoreRevision, Store};
+use crate::vault::Vault;
 
 /// What a change of the store may have to do with.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -31,12 +34,12 @@ pub(crate) struct Touched {
 }
 
 /// Reads everything, as of one revision.
-pub(crate) async fn load(store: &dyn Store) -> Result<(State, StoreRevision), store::Error> {
+pub(crate) async fn load(store: &dyn Store, vault: &Vault) -> Result<(State, StoreRevision), store::Error> {
     let listing = store.list(List::prefix(key::OBJECTS)).await?;
     let mut state = State::default();
     let mut touched = Touched::default();
     for entry in &listing.entries {
-        apply_one(&mut state, &entry.key, None, Some(entry), &mut touched);
+        apply_one(&mut state, vault, &entry.key, (None, Some(entry)), &mut touched);
     }
     // Later than the rest: who was removed in between is told of twice.
     for entry in store.list(List::prefix(key::REVOKED)).await?.entries {
@@ -46,13 +49,20 @@ pub(crate) async fn load(store: &dyn Store) -> Result<(State, StoreRevision), st
 }
 
 /// Brings the state to where a transaction left the store.
-pub(crate) fn apply(state: &mut State, batch: &Batch, touched: &mut Touched) {
+pub(crate) fn apply(state: &mut State, vault: &Vault, batch: &Batch, touched: &mut Touched) {
     for change in &batch.changes {
-        apply_one(state, &change.key, change.before.as_ref(), change.after.as_ref(), touched);
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
+        apply_one(state, vault, &change.key, (before, after), touched);
     }
 }
 
-fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option<&Entry>, touched: &mut Touched) {
+fn apply_one(
+    state: &mut State,
+    vault: &Vault,
+    key: &str,
+    (before, after): (Option<&Entry>, Option<&Entry>),
+    touched: &mut Touched,
+) {
     let Some(key) = ObjectKey::parse(key) else { return };
     match (key.kind, &key.namespace) {
         (Kind::Service, Some(namespace)) => {
@@ -126,6 +136,20 @@ fn apply_one(state: &mut State, key: &str, before: Option<&Entry>, after: Option
             let closed = || ImagePolicySpec { repositories: vec![RepositoryPattern::All], keys: Vec::new() };
             let spec = after.map(|_| policy.map_or_else(closed, |policy| policy.spec.clone()));
             touched.replicas.extend(state.set_policy(namespace, &key.name, spec));
+        }
+        (kind @ (Kind::Config | Kind::Secret), Some(namespace)) => {
+            let Ok(name) = key.name.parse::<Name>() else { return };
+            let values = match kind {
+                Kind::Config => read::<Config, _>(after).map(|config| Values::Config(config.spec.data.clone())),
+                _ => read::<Secret, _>(after).and_then(|secret| match vault.open(&secret) {
+                    Ok(data) => Some(Values::Secret(data)),
+                    Err(error) => {
+                        tracing::error!(%error, %namespace, %name, "left a secret out");
+                        None
+                    }
+                }),
+            };
+            touched.replicas.extend(state.set_source(namespace, (kind, name), after.map(|_| values)));
         }
         (Kind::Namespace, None) => {
             let Ok(name) = key.name.parse::<Name>() else { return };

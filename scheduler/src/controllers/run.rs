@@ -33,6 +33,7 @@ use crate::plan::liveness::{LivenessOptions, Vigil};
 use crate::plan::rebalance::{self, Options};
 use crate::plan::{Board, Names, Plan, State, service, why};
 use crate::store::{self, Revision, Watch};
+use crate::vault::Vault;
 
 /// Services planned at once: enough to share the store's commits, few enough that what comes meanwhile is seen soon.
 const PLANS_MAX: usize = 256;
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) liveness: LivenessOptions,
+    pub(crate) vault: Vault,
 }
 
 /// The control loop.
@@ -83,6 +85,7 @@ pub(crate) struct Control {
     dirty: BTreeSet<ServiceKey>,
     reports: Reports,
     retry: Retry,
+    vault: Vault,
 }
 
 /// Something that a round writes.
@@ -96,8 +99,8 @@ type Outcome = Vec<(Write, Result<Revision, Error>)>;
 impl Control {
     /// Reads the whole state. Every service will be planned, and every node is suspect until it says hello.
     pub(crate) async fn load(parts: Parts) -> Result<Self, store::Error> {
-        let Parts { objects, recorder, term, names, logs, inbox, queries, counters, liveness } = parts;
-        let (mut state, seen) = mirror::load(&**objects.store()).await?;
+        let Parts { objects, recorder, term, names, logs, inbox, queries, counters, liveness, vault } = parts;
+        let (mut state, seen) = mirror::load(&**objects.store(), &vault).await?;
         let watch = objects.watch(seen);
         let links = Links::new(term, logs, Arc::clone(&counters));
         let mut reports = Reports::default();
@@ -131,6 +134,7 @@ impl Control {
             dirty,
             reports,
             retry,
+            vault,
         })
     }
 
@@ -234,13 +238,13 @@ impl Control {
         let mut next = Some(first);
         for _ in 0..BATCHES_MAX {
             let Some(batch) = next else { break };
-            mirror::apply(&mut self.state, &batch, &mut touched);
+            mirror::apply(&mut self.state, &self.vault, &batch, &mut touched);
             self.seen = batch.revision;
             // An error comes again with the next call.
             next = self.watch.next().now_or_never().and_then(Result::ok);
         }
         if let Some(batch) = next {
-            mirror::apply(&mut self.state, &batch, &mut touched);
+            mirror::apply(&mut self.state, &self.vault, &batch, &mut touched);
             self.seen = batch.revision;
         }
         let news = self.links.publish(&self.state, &touched);
@@ -260,7 +264,7 @@ impl Control {
         let mut retry = Retry::default();
         loop {
             tracing::warn!(%error, "reading all objects again");
-            match mirror::load(&**self.objects.store()).await {
+            match mirror::load(&**self.objects.store(), &self.vault).await {
                 Ok((state, seen)) => {
                     (self.state, self.seen) = (state, seen);
                     self.board = Board::new(&self.state);

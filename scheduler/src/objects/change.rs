@@ -128,6 +128,12 @@ impl Change {
         self.guard(Some(name)).require(seen)
     }
 
+    /// Whoever counts on what is in the namespace reads again.
+    #[must_use]
+    pub fn touch(self, name: &Name) -> Self {
+        self.guard(Some(name))
+    }
+
     /// The guard of a namespace must be as it was read: nothing that counts on the namespace was written in it since.
     #[must_use]
     pub fn hold(self, namespace: &Name, guard: Option<&Entry>) -> Self {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use skiff_api::ServiceKey;
 use skiff_api::resource::{
-    ImagePolicySpec, NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, ServiceSpec, Spec, TokenSpec,
+    ConfigSpec, ImagePolicySpec, NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, SecretSpec,
+    ServiceSpec, Spec, TokenSpec,
 };
 
 /// A kind that is kept in the store. (Events are not: they have a log of their own.)
@@ -17,6 +18,8 @@ pub trait Indexed: Spec {
 
 impl Indexed for NamespaceSpec {}
 impl Indexed for ImagePolicySpec {}
+impl Indexed for ConfigSpec {}
+impl Indexed for SecretSpec {}
 impl Indexed for NodeSpec {}
 impl Indexed for RevisionSpec {}
 impl Indexed for ReplicaSpec {}

@@ -2,11 +2,13 @@
 //!
 //! A [`Told`] is one link's memory: what was sent on it. Changes name the replicas and services they touch, and only
 //! those are compared, so that a change costs the same with ten services as with ten thousand. Of an assignment nothing
-//! changes once it was made (its revision is immutable and its uid its own) but who must have signed its image.
+//! changes once it was made (its revision is immutable and its uid its own) but who must have signed its image, and what
+//! its Configs and Secrets say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skiff_api::settings::Settings;
 use skiff_api::wire::{Assignment, ServiceRoutes};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
 
@@ -29,13 +31,14 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         revision: replica.spec.revision.clone(),
         template: revision.template.clone(),
         trust: revision.trust.clone(),
+        settings: revision.settings.clone(),
     })
 }
 
 /// What one link was told.
 #[derive(Debug, Default)]
 pub struct Told {
-    assigned: BTreeMap<ReplicaKey, (Uid, Option<Arc<Trust>>)>,
+    assigned: BTreeMap<ReplicaKey, (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>)>,
     /// By the print of what was said.
     routed: BTreeMap<ServiceKey, u64>,
 }
@@ -79,7 +82,7 @@ impl Told {
         for key in touched {
             match assignment(state, node, &key) {
                 Some(assignment) => {
-                    let now = (assignment.uid.clone(), assignment.trust.clone());
+                    let now = (assignment.uid.clone(), assignment.trust.clone(), assignment.settings.clone());
                     if self.assigned.insert(key, now.clone()) != Some(now) {
                         delta.upsert.push(assignment);
                     }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use skiff_api::quantity::Timeout;
 use skiff_api::resource::{
-    ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision, Service,
-    Strategy, Template,
+    ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision,
+    SecretText, Service, Strategy, Template,
 };
+use skiff_api::settings::Settings;
 use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Trust, Uid};
 
 /// All that is known, as of one revision of the store.
@@ -40,17 +41,54 @@ pub struct NamespaceState {
     pub placed: u32,
     pub reserved: Resources,
     policies: BTreeMap<String, ImagePolicySpec>,
+    /// What its Configs and Secrets say; nothing where one cannot be read.
+    sources: BTreeMap<Source, Option<Values>>,
+}
+
+/// A Config or Secret, by its kind and name.
+pub type Source = (Kind, Name);
+
+/// What a Config or Secret says, in the clear.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    Config(BTreeMap<String, String>),
+    Secret(BTreeMap<String, SecretText>),
 }
 
 impl NamespaceState {
     fn is_empty(&self) -> bool {
-        self.object.is_none() && self.placed == 0 && self.policies.is_empty()
+        self.object.is_none() && self.placed == 0 && self.policies.is_empty() && self.sources.is_empty()
     }
 
     /// Who must have signed what a template runs.
     fn trust(&self, name: &Name, template: &Template) -> Option<Arc<Trust>> {
         let policies = self.policies.iter().map(|(name, policy)| (name.as_str(), policy));
         Trust::of(policies, &template.image, name.as_str()).map(Arc::new)
+    }
+
+    /// What a template's Configs and Secrets say.
+    fn settings(&self, template: &Template) -> Settings {
+        let mut settings = Settings::default();
+        for (kind, name) in sources_of(template) {
+            let in_env = template.env_from.contains(&name);
+            let source = (kind, name);
+            let keys: Vec<String> = match self.sources.get(&source) {
+                Some(Some(Values::Config(data))) => {
+                    settings.config.extend(data.clone());
+                    data.keys().cloned().collect()
+                }
+                Some(Some(Values::Secret(data))) => {
+                    settings.secrets.extend(data.clone());
+                    data.keys().cloned().collect()
+                }
+                Some(None) | None => {
+                    settings.missing.push(format!("{}/{}", source.0.singular(), source.1));
+                    Vec::new()
+                }
+            };
+            settings.env.extend(keys.into_iter().filter(|_| in_env));
+        }
+        settings
     }
 
     pub fn strategy(&self) -> Strategy {
@@ -77,6 +115,8 @@ pub struct RevisionState {
     pub template: Arc<Template>,
     /// Who must have signed its image.
     pub trust: Option<Arc<Trust>>,
+    /// What its Configs and Secrets say, where it names some.
+    pub settings: Option<Arc<Settings>>,
 }
 
 /// A node and what is placed on it. The node is absent while only replicas speak of it.
@@ -222,6 +262,32 @@ impl State {
         replicas
     }
 
+    /// Sets a Config or Secret, `None` where it is gone and `Some(None)` where it cannot be read. Answers the keys of the
+    /// replicas that read it.
+    pub fn set_source(&mut self, name: &Name, source: Source, values: Option<Option<Values>>) -> Vec<ReplicaKey> {
+        let state = self.namespaces.entry(name.clone()).or_default();
+        match values {
+            Some(values) => drop(state.sources.insert(source.clone(), values)),
+            None => drop(state.sources.remove(&source)),
+        }
+        let mut replicas = Vec::new();
+        for (key, workload) in self.workloads.iter_mut().filter(|(key, _)| key.namespace == *name) {
+            let mut is_read = false;
+            for revision in workload.revisions.values_mut() {
+                if sources_of(&revision.template).any(|read| read == source) {
+                    revision.settings = Some(Arc::new(state.settings(&revision.template)));
+                    is_read = true;
+                }
+            }
+            let key = |replica: &ReplicaName| ReplicaKey { namespace: key.namespace.clone(), name: replica.clone() };
+            replicas.extend(workload.replicas.keys().filter(|_| is_read).map(key));
+        }
+        if state.is_empty() {
+            self.namespaces.remove(name);
+        }
+        replicas
+    }
+
     pub fn set_node(&mut self, name: &NodeName, node: Option<Arc<Node>>) {
         self.changed.insert(name.clone());
         let state = self.nodes.entry(name.clone()).or_default();
@@ -238,10 +304,15 @@ impl State {
         placed.iter().for_each(|replica| self.release(key, replica));
         let namespace = self.namespaces.get(&key.namespace);
         let trust = revision.as_ref().and_then(|revision| namespace?.trust(&key.namespace, &revision.spec.template));
+        let reads = revision.as_ref().filter(|revision| sources_of(&revision.spec.template).next().is_some());
+        let settings = reads.map(|revision| {
+            let template = &revision.spec.template;
+            Arc::new(namespace.map_or_else(|| NamespaceState::default().settings(template), |ns| ns.settings(template)))
+        });
         self.change(key, |workload| match revision {
             Some(object) => {
                 let template = Arc::new(object.spec.template.clone());
-                workload.revisions.insert(name, RevisionState { object, template, trust });
+                workload.revisions.insert(name, RevisionState { object, template, trust, settings });
             }
             None => {
                 workload.revisions.remove(&name);
@@ -318,6 +389,12 @@ impl State {
             self.nodes.remove(name);
         }
     }
+}
+
+/// The Configs and Secrets that a template names.
+fn sources_of(template: &Template) -> impl Iterator<Item = Source> {
+    let of = |kind: Kind, names: &[Name]| names.iter().map(|name| (kind, name.clone())).collect::<Vec<_>>();
+    of(Kind::Config, &template.config).into_iter().chain(of(Kind::Secret, &template.secrets))
 }
 
 fn replica_key(key: &ServiceKey, replica: &Replica) -> ReplicaKey {
@@ -424,6 +501,38 @@ mod tests {
         assert_eq!((trust(&world), touched.len()), (Some(0), 1), "no policy covers it, so it may not run");
         world.state.set_policy(&default, "all", None);
         assert_eq!(trust(&world), None);
+    }
+
+    #[test]
+    fn settings_follow_their_sources_in_any_order() {
+        let mut world = World::new();
+        let default = crate::plan::testing::key("x").namespace;
+        let source = |kind, name: &str| (kind, name.parse::<Name>().unwrap());
+        let data = |value: &str| BTreeMap::from([("REGION".to_owned(), value.to_owned())]);
+        world.service("cart", 1, memory(1));
+        world.revision_that("cart", 1, |template| {
+            template.config = vec!["app".parse().unwrap()];
+            template.secrets = vec!["stripe".parse().unwrap()];
+            template.env_from = template.config.clone();
+        });
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Ready);
+        let settings = |world: &World| {
+            let workload = world.state.workload(&crate::plan::testing::key("cart")).unwrap();
+            workload.newest().unwrap().settings.clone().unwrap()
+        };
+        assert_eq!(settings(&world).missing, ["config/app", "secret/stripe"]);
+        let told =
+            world.state.set_source(&default, source(Kind::Config, "app"), Some(Some(Values::Config(data("eu")))));
+        assert_eq!((told.len(), settings(&world).missing.len()), (1, 1));
+        let secret = Values::Secret(BTreeMap::from([("KEY".to_owned(), SecretText::new("x"))]));
+        world.state.set_source(&default, source(Kind::Secret, "stripe"), Some(Some(secret)));
+        let all = settings(&world);
+        assert_eq!(all.all().collect::<Vec<_>>(), [("REGION", "eu"), ("KEY", "x")]);
+        assert_eq!(all.variables().collect::<Vec<_>>(), [("REGION", "eu")]);
+        let other = world.state.set_source(&default, source(Kind::Secret, "other"), Some(None));
+        assert!(other.is_empty(), "nobody reads it");
+        world.state.set_source(&default, source(Kind::Secret, "stripe"), Some(None));
+        assert_eq!(settings(&world).missing, ["secret/stripe"], "it is there, and cannot be read");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use skiff_api::quantity::{Bytes, MilliCpu};
 use skiff_api::resource::{
     EngineReport, Kind, Liveness, Metadata, Namespace, NamespaceSpec, Node, NodeSpec, Owner, Phase, Replica,
-    ReplicaSpec, ReplicaStatus, Resources, Revision, RevisionSpec, Service, ServiceSpec,
+    ReplicaSpec, ReplicaStatus, Resources, Revision, RevisionSpec, Service, ServiceSpec, Template,
 };
 use skiff_api::wire::{Fence, Hello, PROTOCOL};
 use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey, Uid};
@@ -144,7 +144,12 @@ impl World {
     }
 
     pub(crate) fn revision(&mut self, name: &str, number: u64, resources: Resources) {
-        let template = service(name, 1, resources).spec.template();
+        self.revision_that(name, number, |template| template.resources = resources);
+    }
+
+    pub(crate) fn revision_that(&mut self, name: &str, number: u64, change: impl FnOnce(&mut Template)) {
+        let mut template = service(name, 1, memory(1)).spec.template();
+        change(&mut template);
         let spec = RevisionSpec { service: key(name).name, number, template };
         self.add_revision(name, &RevisionName::new(format!("{name}-{number}")), spec);
     }

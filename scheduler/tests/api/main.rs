@@ -16,6 +16,8 @@ mod policies;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod watch;

@@ -13,8 +13,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use skiff_api::wire::{LogLine, LogQuery};
 use skiff_api::{Digest, ImageRef, NodeName, Problem};
+use skiff_disk::SealKey;
 use skiff_disk::sim::SimDisk;
 use skiff_registry::sign::Attached;
+use skiff_scheduler::Vault;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
 use skiff_scheduler::controllers::Oracle;
 use skiff_scheduler::link_api::LogSource;
@@ -68,6 +70,7 @@ async fn server(store: Arc<dyn Store>, log: EventLog) -> Server {
         logs: logs.clone(),
         oracle: Oracle::silent(),
         token: Token::new(TOKEN),
+        vault: Vault::new(SealKey::generate().unwrap()),
         fleet: None,
         metrics: metrics.clone(),
         stop: stop.clone(),

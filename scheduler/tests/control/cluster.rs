@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skiff_api::resource::{Liveness, Metadata, NodeSpec, Phase, Replica, ReplicaSpec, Service, ServiceSpec};
 use skiff_api::{Digest, ImageRef, Name, Problem, ServiceKey};
+use skiff_disk::SealKey;
 use skiff_scheduler::api::{Artifact, Images, Token};
 use skiff_scheduler::objects::{Change, Events, Objects};
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::{MemoryStore, Store};
-use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions};
+use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions, Vault};
 
 /// Far beyond what anything here takes: a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,6 +73,7 @@ impl Cluster {
             events: store.events(),
             images: Arc::new(NoImages),
             token: Token::new("secret"),
+            vault: Vault::new(SealKey::generate().unwrap()),
             seed: 1,
             fleet,
             liveness,

@@ -28,7 +28,7 @@
 //! runs any component that exports `wasi:http/incoming-handler`.
 //!
 //! # Also here
-//! [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
+//! `config` (feature) for what Configs and Secrets say. [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
 //! [`Request::reader`] for bodies that are not held in memory, and with the feature `json` `Json`, `Request::json`,
 //! `Answer::json`.
 //!
@@ -39,6 +39,8 @@
 
 mod body;
 pub mod client;
+#[cfg(feature = "config")]
+pub mod config;
 mod error;
 mod export;
 #[cfg(feature = "json")]
@@ -64,6 +66,11 @@ pub use router::Router;
 /// }
 /// ```
 pub use skiff_sdk_macros::handler;
+
+#[cfg(feature = "config")]
+mod bindings {
+    wit_bindgen::generate!({ path: "../wit", world: "skiff:service/imports", generate_all });
+}
 
 /// What [`http!`] expands to; not part of the interface.
 #[doc(hidden)]

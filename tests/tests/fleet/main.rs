@@ -5,12 +5,14 @@
 //! - [`apart`]: machines that are cut off from one another, and come back.
 //! - [`verbs`]: what operators do to nodes.
 //! - [`mistakes`]: each mistake with its own words and exit code.
+//! - [`secrets`]: where a secret is, and where it is not.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod apart;
 mod lost;
 mod mistakes;
+mod secrets;
 mod together;
 mod verbs;
 

@@ -22,6 +22,8 @@ use skiff_scheduler::store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::verbs::serving::data::SECRETS_KEY;
+
 /// The version of the format.
 pub(super) const VERSION: u32 = 1;
 /// Pieces of the answer that wait to be sent.
@@ -109,7 +111,7 @@ impl Archive {
         let (data, disk) = (&source.data, &source.disk);
         let head = Head { version: VERSION, skiff: env!("CARGO_PKG_VERSION").to_owned(), created: Timestamp::now() };
         self.small("backup.json", &serde_json::to_vec(&head)?)?;
-        for name in ["token", "authority.pem"] {
+        for name in ["token", "authority.pem", SECRETS_KEY] {
             match disk.read(data.join(name), SMALL_BYTES_MAX) {
                 Ok(bytes) => self.small(name, &bytes)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -4,6 +4,7 @@
 //! backup.json          version of this format, Skiff's version, when
 //! token                the admin token
 //! authority.pem        the cluster's authority, if other machines may join
+//! secrets.key          what its Secrets are sealed with
 //! store/000000, ...    the store as of one revision: a key and its value on each line, JSON
 //! registry/...         the registry's folder: what names content first, then content
 //! end                  how many entries came before: without it, the file was cut off

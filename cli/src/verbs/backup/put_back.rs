@@ -18,7 +18,7 @@ use super::file::{End, Head, VERSION};
 use crate::Outcome;
 use crate::args::RestoreArgs;
 use crate::exit::{Exit, Failure};
-use crate::verbs::serving::data::{self, Data, RESTORING};
+use crate::verbs::serving::data::{self, Data, RESTORING, SECRETS_KEY};
 
 /// All but the content of blobs: a page of the store has some megabytes.
 const ENTRY_BYTES_MAX: u64 = 1 << 30;
@@ -94,7 +94,7 @@ impl Restore<'_> {
                     }
                 }
                 _ if self.entries == 0 => return broken("it is no backup of Skiff's"),
-                "token" | "authority.pem" => {
+                "token" | "authority.pem" | SECRETS_KEY => {
                     let bytes = small(&mut entry)?;
                     write_atomic(self.disk, &self.data.join(&name), &bytes).map_err(Broken::Io)?;
                 }

@@ -22,7 +22,7 @@ use crate::verbs::serving::api;
 use crate::verbs::serving::data::Data;
 use crate::verbs::serving::listen::{listen, local_addr};
 use crate::verbs::serving::node::{self, GatewayArgs, machine_name};
-use crate::verbs::serving::process::Stop;
+use crate::verbs::serving::process::{Stop, keep_memory_private};
 
 pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
@@ -74,6 +74,7 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
     let metrics = monitor.as_ref().map(|monitor| format!(" metrics=http://{}", monitor.addr)).unwrap_or_default();
     let monitor = monitor.map(|monitor| monitor.serve(&node));
+    keep_memory_private();
     writeln!(io::stdout(), "ready node={name} gateway=http://{}{tls} peer={peer_addr}{metrics}", node.gateway_addr())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the node is ready"))?;

@@ -17,7 +17,7 @@ use crate::verbs::serving::api::{self, Door};
 use crate::verbs::serving::control::{Control, ControlOptions};
 use crate::verbs::serving::data::Data;
 use crate::verbs::serving::listen::{listen, local_addr};
-use crate::verbs::serving::process::{Stop, raise_files};
+use crate::verbs::serving::process::{Stop, keep_memory_private, raise_files};
 use crate::verbs::serving::tls::{TlsDoor, TlsDoorOptions};
 use crate::verbs::serving::{authority, data, node};
 
@@ -69,6 +69,7 @@ pub(super) async fn serve(args: ControlArgs) -> Result<(), Failure> {
         let token = data.join("token");
         tracing::warn!(%failure, token = %token.display(), "there is no context: use --server, --token and --ca");
     }
+    keep_memory_private();
     writeln!(io::stdout(), "ready api={server_url} ca=sha256:{}", authority.ca_hash())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the server is ready"))?;

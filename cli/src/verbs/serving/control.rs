@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::Router;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use skiff_disk::Disk;
+use skiff_disk::{Disk, SealKey};
 use skiff_registry::Registry;
 use skiff_registry::store::Limits as RegistryLimits;
 use skiff_scheduler::api::Token;
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use skiff_scheduler::store::{self, RedbStore};
-use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions};
+use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions, Vault};
 use tokio::task::JoinHandle;
 
-use super::data::{Data, random_token};
+use super::data::{Data, SECRETS_KEY, random_token};
 use super::garbage;
 use super::images::OwnRegistry;
 use super::mirror::{Mirror, MirrorOptions};
@@ -37,6 +37,12 @@ pub(in crate::verbs) struct ControlOptions<'a> {
     pub(in crate::verbs) liveness: LivenessOptions,
     /// What other machines join with; nothing where the cluster is one process.
     pub(in crate::verbs) fleet: Option<FleetOptions>,
+}
+
+/// What Secrets are sealed with: made at the first start, and kept ever after.
+fn secrets_key(data: &Data, disk: &Disk) -> Result<SealKey, Failure> {
+    let path = data.join(SECRETS_KEY);
+    SealKey::open(disk, &path).map_err(|error| Failure::io("read the key of the secrets in", &path, error))
 }
 
 /// A control plane that runs, and its registry.
@@ -69,6 +75,7 @@ impl Control {
             store: Arc::new(store),
             images: Arc::new(OwnRegistry::new(registry.clone(), addresses, mirror)),
             token: Token::new(token),
+            vault: Vault::new(secrets_key(data, disk)?),
             seed: seed()?,
             fleet,
             liveness,

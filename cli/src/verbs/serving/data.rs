@@ -26,6 +26,9 @@ pub(in crate::verbs) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failur
 /// What is in a folder that a restore has begun to fill.
 pub(in crate::verbs) const RESTORING: &str = "restoring";
 
+/// What Secrets are sealed with.
+pub(in crate::verbs) const SECRETS_KEY: &str = "secrets.key";
+
 /// A data folder that this process owns until it ends.
 #[derive(Debug)]
 pub(in crate::verbs) struct Data {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
@@ -25,6 +25,15 @@ pub(in crate::verbs) fn run(serve: impl Future<Output = Result<(), Failure>>) ->
     // What still runs is not needed any more, and must not hold the process.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// What is in memory stays there: secrets of services in the clear, and keys. Nobody gets a core dump of this process or of
+/// those that it starts, and no other user's process looks into it.
+pub(in crate::verbs) fn keep_memory_private() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps of this process could not be switched off");
+    }
 }
 
 /// Raises the limit of open files to what may be had: each connection is one, and two for each node.

@@ -22,7 +22,7 @@ use crate::verbs::serving::data;
 use crate::verbs::serving::data::Data;
 use crate::verbs::serving::listen::{listen, local_addr};
 use crate::verbs::serving::node::{self, GatewayArgs};
-use crate::verbs::serving::process::Stop;
+use crate::verbs::serving::process::{Stop, keep_memory_private};
 
 /// How long a link that ended waits before the next one, so that a fault does not spin.
 const RELINK_AFTER: Duration = Duration::from_millis(200);
@@ -69,6 +69,7 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         tracing::warn!(%failure, token = %token.display(), "there is no context: use --server and --token");
     }
     let tls = node.gateway_tls_addr().map(|addr| format!(" gateway-tls=https://{addr}")).unwrap_or_default();
+    keep_memory_private();
     writeln!(io::stdout(), "ready api={server_url} gateway=http://{}{tls}", node.gateway_addr())
         .and_then(|()| io::stdout().flush())
         .map_err(|error| Failure::new(Exit::Internal, error).during("failed to say that the cluster is ready"))?;

@@ -21,7 +21,10 @@ fn assignment(name: &str, image: &str) -> (ReplicaKey, Assignment) {
     let template = Arc::new(ServiceSpec::new(image.parse().unwrap()).template());
     let service = "cart".parse().unwrap();
     let revision = RevisionName::new("cart-1");
-    (key(name), Assignment { replica: key(name), uid: Uid::new("1"), service, revision, template, trust: None })
+    (
+        key(name),
+        Assignment { replica: key(name), uid: Uid::new("1"), service, revision, template, trust: None, settings: None },
+    )
 }
 
 fn on(name: &str, number: u8) -> (ReplicaKey, Assignment) {

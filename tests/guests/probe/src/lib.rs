@@ -17,6 +17,7 @@
 //! | `/sleep?ms=N` | waits on the host's clock |
 //! | `/log?lines=N` | N lines to standard output, N to standard error |
 //! | `/env`, `/args` | environment variables as `NAME=value`, sorted; arguments |
+//! | `/config[?key=NAME]` | every setting as `NAME=value`, sorted; the value of one, or a 404 |
 //! | `/files[?read=PATH]` | folders it was given; what reading a file gives |
 //! | `/sockets?to=HOST:PORT` | what connecting gives |
 //! | `/outbound?url=URL` | what a request gives: the status on a line of its own, then the body, then its trailers |
@@ -29,6 +30,7 @@
 //! taken as they are, not decoded.
 
 mod answer;
+mod bindings;
 mod hostile;
 mod reach;
 mod streams;
@@ -61,6 +63,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/sleep" => query.number("ms", out, traffic::sleep),
             "/log" => query.number("lines", out, traffic::log),
             "/env" => reach::env(out),
+            "/config" => reach::config(query.text("key"), out),
             "/args" => reach::args(out),
             "/files" => reach::files(query.text("read"), out),
             "/sockets" => reach::sockets(query.text("to").unwrap_or("127.0.0.1:80"), out),

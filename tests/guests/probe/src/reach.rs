@@ -11,6 +11,7 @@ use wasip2::{
     },
 };
 
+use crate::bindings::wasi::config::store;
 use crate::{answer, streams};
 
 pub fn env(out: ResponseOutparam) {
@@ -18,6 +19,22 @@ pub fn env(out: ResponseOutparam) {
         environment::get_environment().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     lines.sort();
     answer::text(out, 200, &lines.concat());
+}
+
+pub fn config(key: Option<&str>, out: ResponseOutparam) {
+    let Some(key) = key else {
+        let mut lines: Vec<String> = match store::get_all() {
+            Ok(all) => all.iter().map(|(key, value)| format!("{key}={value}\n")).collect(),
+            Err(error) => return answer::refused(out, format!("{error:?}")),
+        };
+        lines.sort();
+        return answer::text(out, 200, &lines.concat());
+    };
+    match store::get(key) {
+        Ok(Some(value)) => answer::text(out, 200, &value),
+        Ok(None) => answer::text(out, 404, "no such key\n"),
+        Err(error) => answer::refused(out, format!("{error:?}")),
+    }
 }
 
 pub fn args(out: ResponseOutparam) {
