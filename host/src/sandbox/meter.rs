@@ -125,9 +125,9 @@ impl Meter {
         if self.stopped.load(Ordering::Relaxed) {
             return Verdict::Stop;
         }
-        // It has only just begun when the clock struck.
+        // It has only just begun when the clock struck. Many short polls are as much as one long one.
         if self.computed_ns() < nanos(SLICE) / 2 {
-            return Verdict::GoOn;
+            return if self.used() > max { Verdict::Exhausted } else { Verdict::GoOn };
         }
         self.charge();
         self.caught.store(true, Ordering::Relaxed);
@@ -215,6 +215,21 @@ mod tests {
         meter.stop();
         assert_eq!(meter.caught(MAX), Verdict::Stop);
         meter.leave(entered);
+    }
+
+    #[test]
+    fn a_guest_that_computes_a_little_at_a_time_is_held_to_its_limit() {
+        let meter = meter();
+        let max = Duration::from_millis(5);
+        for _ in 0..1000 {
+            let entered = meter.enter();
+            compute(Duration::from_micros(20));
+            meter.leave(entered);
+        }
+        let entered = meter.enter();
+        assert_eq!(meter.caught(max), Verdict::Exhausted);
+        meter.leave(entered);
+        assert!(!meter.was_caught(), "it never computed for long");
     }
 
     #[test]
