@@ -19,7 +19,7 @@ pub enum Access {
 const WASI_VERSION: &str = "0.2";
 
 /// Interfaces by their prefix, the longer one first where two fit.
-const AMBIENT: [(&str, &str); 14] = [
+const AMBIENT: [(&str, &str); 15] = [
     ("wasi:cli/environment", "the service's env and args"),
     ("wasi:cli/stdin", "empty; a worker's ends when it is to stop"),
     ("wasi:cli/stdout", "the replica's log"),
@@ -31,13 +31,14 @@ const AMBIENT: [(&str, &str); 14] = [
     ("wasi:http/outgoing-handler", "denied but for what allow.services and allow.http name"),
     ("wasi:http/types", "its own requests and answers"),
     ("wasi:io/", "its own streams"),
+    (KEYVALUE_NAME, "the buckets that the service's keyvalue names"),
     ("wasi:random/", "random bytes, up to 64 KiB a call"),
     ("wasi:sockets/", "denied: no socket opens"),
     (HANDLER_NAME, "what answers requests: export it, do not import it"),
 ];
 
 /// For people: the packages that every component may import.
-pub const AMBIENT_TEXT: &str = "wasi:cli, wasi:clocks, wasi:config, wasi:filesystem, wasi:http, wasi:io, wasi:random and wasi:sockets, each in version 0.2 (wasi:config in 0.2.0-rc.1)";
+pub const AMBIENT_TEXT: &str = "wasi:cli, wasi:clocks, wasi:config, wasi:filesystem, wasi:http, wasi:io, wasi:keyvalue, wasi:random and wasi:sockets, each in version 0.2 (wasi:config in 0.2.0-rc.1, wasi:keyvalue in 0.2.0-draft2)";
 
 /// What a component exports to answer requests, in any patch version.
 pub const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
@@ -48,6 +49,10 @@ pub const RUN: &str = "wasi:cli/run@0.2";
 /// Settings have no stable version yet: there is this one, and no other that is compatible.
 const CONFIG_NAME: &str = "wasi:config/store";
 const CONFIG_VERSION: &str = "0.2.0-rc.1";
+
+/// The same of buckets.
+const KEYVALUE_NAME: &str = "wasi:keyvalue/";
+const KEYVALUE_VERSION: &str = "0.2.0-draft2";
 
 const RUN_NAME: &str = "wasi:cli/run";
 
@@ -60,6 +65,9 @@ pub fn access(import: &str) -> Access {
     let Some((prefix, reach)) = AMBIENT.iter().find(|(prefix, _)| fits(prefix)) else { return Access::Unknown };
     match is_offered(version) {
         _ if *prefix == HANDLER_NAME => Access::Unknown,
+        _ if *prefix == KEYVALUE_NAME && version != KEYVALUE_VERSION => {
+            Access::OtherVersion { offered: KEYVALUE_VERSION }
+        }
         _ if *prefix == CONFIG_NAME && version != CONFIG_VERSION => Access::OtherVersion { offered: CONFIG_VERSION },
         true => Access::Ambient { reach },
         false => Access::OtherVersion { offered: WASI_VERSION },
@@ -105,11 +113,17 @@ mod tests {
         assert_eq!(access("wasi:http/types@0.3.0"), Access::OtherVersion { offered: "0.2" });
         assert_eq!(access("wasi:http/types@0.20.0"), Access::OtherVersion { offered: "0.2" });
         assert!(matches!(access("wasi:config/store@0.2.0-rc.1"), Access::Ambient { .. }));
+        assert_eq!(access("wasi:keyvalue/store@0.2.0"), Access::OtherVersion { offered: "0.2.0-draft2" });
         assert_eq!(access("wasi:config/store@0.2.0-draft"), Access::OtherVersion { offered: "0.2.0-rc.1" });
         assert_eq!(access("wasi:io/streams"), Access::OtherVersion { offered: "0.2" });
-        for unknown in
-            ["wasi:keyvalue/store@0.2.0", "wasi:httpx/types@0.2.0", "wasi:http/typesx@0.2.0", "wasi:http", "log", ""]
-        {
+        for unknown in [
+            "wasi:blobstore/container@0.2.0",
+            "wasi:httpx/types@0.2.0",
+            "wasi:http/typesx@0.2.0",
+            "wasi:http",
+            "log",
+            "",
+        ] {
             assert_eq!(access(unknown), Access::Unknown, "{unknown}");
         }
     }

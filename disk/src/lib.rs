@@ -11,6 +11,8 @@
 //! All calls block: async code calls them on a blocking thread.
 
 mod atomic;
+#[cfg(feature = "database")]
+pub mod database;
 mod dirs;
 mod disk;
 mod real;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::artifact::{Artifacts, OpenError};
-use crate::capabilities::{Reach, Resolve};
+use crate::capabilities::{ClusterBuckets, Reach, Resolve, Stores};
 use crate::capacity;
 use crate::compile::{self, CompileError, Compiler};
 use crate::docker::{Containers, Engine, Owner};
@@ -30,8 +30,10 @@ use crate::state::{Identity, StateError, StateFiles};
 /// that are late. Some thousand replicas start in this time.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
+/// What buckets of one node may have: small machines have small disks.
+const BUCKETS: skiff_keyvalue::Limits = skiff_keyvalue::Limits { bucket_bytes_max: 64 << 20, bytes_max: 1 << 30 };
+
 /// What a node is made of.
-#[derive(Debug)]
 pub struct NodeOptions {
     /// The node's data folder, which nobody else uses. Made if it is missing.
     pub data: PathBuf,
@@ -56,6 +58,8 @@ pub struct NodeOptions {
     pub sandbox: SandboxOptions,
     /// The socket of the machine's Docker engine, where it runs containers.
     pub docker: Option<PathBuf>,
+    /// The buckets that all nodes share. Without it, there are those of the node alone.
+    pub buckets: Option<Arc<dyn ClusterBuckets>>,
     /// How names in the requests of guests are resolved.
     pub names: Arc<dyn Resolve>,
     /// Skiff's version, as the control plane is told.
@@ -204,7 +208,7 @@ fn assemble(
     (engine, docker): (Option<Engine>, String),
 ) -> Result<(Parts, Doors, Loaded, Logs), Error> {
     let NodeOptions { data, disk, name, gateway, advertise, peer, uid, site, labels, .. } = options;
-    let NodeOptions { registry, compiler, sandbox, names, version, drain, .. } = options;
+    let NodeOptions { registry, compiler, sandbox, names, version, drain, buckets, .. } = options;
     // Before anything is written: what the operator named may be wrong.
     let GatewayOptions { plain, tls, access_log } = gateway;
     let reached_at = peer.as_ref().map(reached_at).transpose()?;
@@ -229,6 +233,8 @@ fn assemble(
         let (node, scratch) = (identity.uid.clone(), data.join("layers"));
         Containers::new(Owner { node, engine, client: client.clone(), disk: disk.clone(), scratch })
     });
+    let engine = skiff_keyvalue::Engine::new(disk.clone(), data.join("keyvalue.redb"), BUCKETS);
+    let stores = Stores { node: engine, cluster: buckets };
     let logs = Logs::start(disk, data.join("logs"));
     let hello = Hello {
         protocol: PROTOCOL,
@@ -247,7 +253,7 @@ fn assemble(
         fence: Fence::default(),
     };
     let (reach, refusals) = Reach::new(&gateway, names);
-    let kept = (logs.clone(), gateway.metrics.clone(), reach);
+    let kept = (logs.clone(), gateway.metrics.clone(), reach, stores);
     let loaded = Loaded(Box::new({
         let sandbox = sandbox.clone();
         move || sandbox.loaded()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use skiff_api::Uid;
+use skiff_keyvalue::Engine;
 use skiff_link::{Authority, Clock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ pub struct ControlPlaneOptions {
     pub token: Token,
     /// What Secrets are sealed with.
     pub vault: Vault,
+    /// The buckets that all nodes share.
+    pub buckets: Engine,
     /// Seeds the names of replicas; a random number, unless a test wants the same names again.
     pub seed: u64,
     /// What other machines join with; nothing where the cluster is one process.
@@ -77,7 +80,7 @@ impl ControlPlane {
     /// Takes over the cluster in that store: whatever an earlier control plane still sends is older than what this one
     /// does, and is refused by the nodes.
     pub async fn start(options: ControlPlaneOptions) -> Result<Self, StartError> {
-        let ControlPlaneOptions { store, events, images, token, vault, seed, fleet, liveness } = options;
+        let ControlPlaneOptions { store, events, images, token, vault, buckets, seed, fleet, liveness } = options;
         let objects = Objects::new(store);
         objects.bootstrap().await.map_err(StartError::Bootstrap)?;
         let term = Term::take(&**objects.store()).await?;
@@ -107,6 +110,7 @@ impl ControlPlane {
             Some(options) => Some(Fleet::open(&objects, options).await.map_err(StartError::Load)?),
             None => None,
         };
+        let of_buckets = oracle.clone();
         let router = api::router(ApiOptions {
             objects: objects.clone(),
             events,
@@ -115,12 +119,13 @@ impl ControlPlane {
             oracle,
             token,
             vault,
+            buckets: buckets.clone(),
             fleet: fleet.clone(),
             metrics: metrics.clone(),
             stop: stop.clone(),
         });
         let router = match &fleet {
-            Some(fleet) => router.merge(fleet::router(objects.clone(), fleet.clone())),
+            Some(fleet) => router.merge(fleet::router(objects.clone(), fleet.clone(), buckets.clone(), of_buckets)),
             None => router,
         };
         let control = tokio::spawn(control.run(stop.clone()));

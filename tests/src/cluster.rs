@@ -310,6 +310,19 @@ impl Cluster {
         })
     }
 
+    /// The same of a host.
+    ///
+    /// # Panics
+    /// When it never does.
+    #[track_caller]
+    pub fn eventually_answers_host(&self, host: &str, path: &str, status: u16) -> Response {
+        let what = format!("the gateway answers {host}{path} with {status}");
+        eventually(&what, || {
+            let sent = Request::new(self.gateway, "GET", path).host(host).send().ok();
+            sent.filter(|response| response.status == status)
+        })
+    }
+
     /// A request to the API or the registry, with the token.
     pub fn api(&self, method: &str, path: &str) -> Request {
         Request::new(self.api, method, path).header("authorization", &format!("Bearer {}", self.token()))

@@ -89,6 +89,9 @@ pub struct Applied {
     /// The image's tag leads to another digest than before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+    /// What whoever applied it should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +222,11 @@ impl Client {
     /// The next certificate of the node whose certificate the connection shows.
     pub async fn renew(&self, request: &RenewRequest) -> Result<RenewAnswer, Error> {
         self.json(self.request(Method::POST, "/v1/renew", &[]).json(request)).await
+    }
+
+    /// Does something with a bucket of the cluster, for the node whose certificate the connection shows.
+    pub async fn keyvalue<A: DeserializeOwned>(&self, request: &Value) -> Result<A, Error> {
+        self.json(self.request(Method::POST, "/v1/keyvalue", &[]).json(request)).await
     }
 
     /// All of the cluster, as a file. What ends without an error is whole.

@@ -123,7 +123,7 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
         _ => {
             let at = node.nearest("kind");
             let message = format!("a {kind} is written by Skiff itself");
-            return Err(at.fault(message, Some(format!("write a {}", Kind::WRITABLE.map(Kind::name).join(", ")))));
+            return Err(at.fault(message, Some(format!("write one of {}", Kind::WRITABLE.map(Kind::name).join(", ")))));
         }
     };
     let faults = match &typed {

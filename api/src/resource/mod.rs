@@ -7,6 +7,7 @@
 mod config;
 mod container;
 mod event;
+mod keyvalue;
 mod kind;
 mod meta;
 mod namespace;
@@ -24,6 +25,7 @@ mod update;
 pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus, SecretText};
 pub use container::{HTTP_PORT, Port, Runtime, http_port};
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
+pub use keyvalue::{BucketGrant, BucketScope};
 pub use kind::{Kind, UnknownKind};
 pub use meta::{Metadata, Owner};
 pub use namespace::{

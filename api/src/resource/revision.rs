@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::grant::Allow;
 use crate::id::Name;
 use crate::image::ImageRef;
-use crate::resource::{HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec};
+use crate::resource::{
+    BucketGrant, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec,
+};
 
 pub type Revision = Object<RevisionSpec>;
 
@@ -52,6 +54,8 @@ pub struct Template {
     pub secrets: Vec<Name>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyvalue: Vec<BucketGrant>,
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
     /// Nodes make nothing of it: it tells one revision from another.

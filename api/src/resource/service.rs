@@ -9,7 +9,9 @@ use crate::grant::{Allow, ServicePattern};
 use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
-use crate::resource::{Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update};
+use crate::resource::{
+    BucketGrant, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
+};
 
 pub type Service = Object<ServiceSpec>;
 
@@ -60,6 +62,9 @@ pub struct ServiceSpec {
     /// Those of its Configs and Secrets whose keys are environment variables as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<Name>,
+    /// Buckets that it uses, through `wasi:keyvalue`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyvalue: Vec<BucketGrant>,
     /// What its guests may reach. Default: nothing. Never more than its namespace grants.
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
@@ -96,6 +101,7 @@ impl ServiceSpec {
             config: Vec::new(),
             secrets: Vec::new(),
             env_from: Vec::new(),
+            keyvalue: Vec::new(),
             allow: Allow::default(),
             placement: Placement::default(),
             update: Update::default(),
@@ -125,6 +131,7 @@ impl ServiceSpec {
             config: self.config.clone(),
             secrets: self.secrets.clone(),
             env_from: self.env_from.clone(),
+            keyvalue: self.keyvalue.clone(),
             allow: self.allow.clone(),
             restarted_at: self.restarted_at,
         }
@@ -147,6 +154,7 @@ impl ServiceSpec {
             config,
             secrets,
             env_from,
+            keyvalue,
             allow,
             restarted_at,
         } = template;
@@ -163,6 +171,7 @@ impl ServiceSpec {
         self.config = config;
         self.secrets = secrets;
         self.env_from = env_from;
+        self.keyvalue = keyvalue;
         self.allow = allow;
         self.restarted_at = restarted_at;
     }

@@ -1,4 +1,4 @@
-//! Configs, Secrets, and the fields of a service that name them.
+//! Configs, Secrets, and the fields of a service that name them, or buckets.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ fn entries<'a>(data: impl Iterator<Item = (&'a str, &'a str)>, bytes_max: usize,
     }
 }
 
-/// The fields of a service that name Configs and Secrets.
+/// The fields of a service that name Configs, Secrets and buckets.
 pub(super) fn sources(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
     for (field, names) in [("config", &spec.config), ("secrets", &spec.secrets), ("envFrom", &spec.env_from)] {
         if names.len() > SOURCES_MAX {
@@ -63,6 +63,16 @@ pub(super) fn sources(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         for (i, name) in names.iter().enumerate().filter(|(_, name)| !seen.insert(*name)) {
             faults.push(Fault::new(format!("{field}[{i}]"), format!("{name} is there twice"), "remove one of the two"));
         }
+    }
+    if spec.keyvalue.len() > SOURCES_MAX {
+        let message =
+            format!("{} entries are more than the {SOURCES_MAX} that a service may have", spec.keyvalue.len());
+        faults.push(Fault::new("keyvalue", message, ""));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, grant) in spec.keyvalue.iter().enumerate().filter(|(_, grant)| !seen.insert(&grant.bucket)) {
+        let message = format!("the bucket {} is there twice", grant.bucket);
+        faults.push(Fault::new(format!("keyvalue[{i}].bucket"), message, "remove one of the two"));
     }
     let is_source = |name: &Name| spec.config.contains(name) || spec.secrets.contains(name);
     for (i, name) in spec.env_from.iter().enumerate().filter(|(_, name)| !is_source(name)) {

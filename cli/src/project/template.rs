@@ -36,8 +36,10 @@ const TS: &[File] =
     files!("examples/hello-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
 
 const RUST_SDK: &[File] = files!(
-    "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/error.rs",
-    "src/export.rs", "src/json.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs", "src/router.rs",
+    "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/config.rs",
+    "src/error.rs",
+    "src/export.rs", "src/json.rs", "src/keyvalue.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs", "src/router.rs",
+    "../wit/skiff.wit", "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 const JS_SDK: &[File] = files!(
     "sdk/js": "package.json", "index.js", "index.d.ts", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs",

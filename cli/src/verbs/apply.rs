@@ -20,6 +20,7 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Outcome {
     for document in &documents {
         let applied = one(&client, document, run).await?;
         println!("{}", line(document, &applied, run));
+        notes(&applied);
         if let (Kind::Service, Some(namespace)) = (document.kind, &document.namespace) {
             services.push((namespace.clone(), document.name.as_str().to_owned()));
         }
@@ -36,6 +37,13 @@ pub(super) async fn one(client: &Client, document: &Document, run: Run) -> Resul
         let Document { file, line, kind, name, .. } = document;
         Failure::from(error).during(format!("{file}:{line}: failed to apply {}/{name}", kind.singular()))
     })
+}
+
+/// What apply was told to pass on.
+pub(super) fn notes(applied: &Applied) {
+    for note in &applied.notes {
+        eprintln!("note: {note}");
+    }
 }
 
 pub(super) fn line(document: &Document, applied: &Applied, run: Run) -> String {

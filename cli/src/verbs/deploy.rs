@@ -55,6 +55,7 @@ pub(super) async fn deploy(context: &Context, project: &Project, args: &DeployAr
     for document in &documents {
         let applied = apply::one(&client, document, Run::Real).await?;
         println!("{}", apply::line(document, &applied, Run::Real));
+        apply::notes(&applied);
         is_changed |= applied.action != ApplyAction::Unchanged;
         if let (Kind::Service, Some(namespace)) = (document.kind, &document.namespace) {
             services.push((namespace.clone(), document.name.as_str().to_owned()));

@@ -21,6 +21,7 @@
 //! Redirects are the guest's to follow.
 
 mod body;
+mod buckets;
 mod chain;
 mod connect;
 mod http;
@@ -32,6 +33,8 @@ mod resolve;
 mod services;
 mod tls;
 
+pub(crate) use buckets::Stores;
+pub use buckets::{Bucket, Buckets, Cas, ClusterBuckets, told};
 pub(crate) use chain::{Chain, DEPTH_MAX};
 pub use outbound::Outbound;
 pub(crate) use outbound::Sending;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::told::Told;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
-use crate::capabilities::{Outbound, Reach};
+use crate::capabilities::{Buckets, Outbound, Reach, Stores};
 use crate::compile::{CompileError, Compiler};
 use crate::docker::{self, Callee, Containers, Exit};
 use crate::gateway::{Driver, Target};
@@ -45,6 +45,7 @@ pub(crate) struct Tools {
     metrics: Arc<Metrics>,
     reach: Arc<Reach>,
     told: Told,
+    stores: Stores,
     /// How long requests in flight, and workers that know of it, may take when their replica stops.
     drain: Duration,
     pulls: Semaphore,
@@ -143,13 +144,27 @@ impl Tools {
         (artifacts, client): (Artifacts, Client),
         compiler: Compiler,
         (sandbox, containers): (Sandbox, Option<Containers>),
-        (logs, metrics, reach): (Logs, Arc<Metrics>, Arc<Reach>),
+        (logs, metrics, reach, stores): (Logs, Arc<Metrics>, Arc<Reach>, Stores),
         drain: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (pulls, starts) = (Semaphore::new(PULLS_MAX), Semaphore::new(2 * cores));
         let told = Told::default();
-        Self { artifacts, client, compiler, sandbox, containers, logs, metrics, reach, told, drain, pulls, starts }
+        Self {
+            artifacts,
+            client,
+            compiler,
+            sandbox,
+            containers,
+            logs,
+            metrics,
+            reach,
+            told,
+            stores,
+            drain,
+            pulls,
+            starts,
+        }
     }
 
     /// What replicas are told.
@@ -381,6 +396,7 @@ impl Tools {
         let mut options = RunnerOptions::new(assignment.template.clone(), logs);
         options.outbound = outbound;
         options.settings = self.told.live(replica);
+        options.buckets = Buckets::new(self.stores.clone(), replica.namespace.clone(), assignment.template.clone());
         options.figures = self.metrics.replica(replica, &assignment.service_key());
         options
     }

@@ -4,13 +4,8 @@
 
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::sandbox::bindings::wasi::config::store::{self, Error};
 use crate::sandbox::state::State;
-
-mod bindings {
-    wasmtime::component::bindgen!({ path: "../sdk/wit", world: "skiff:service/imports", imports: { default: trappable } });
-}
-
-use bindings::wasi::config::store::{self, Error};
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)

@@ -13,6 +13,7 @@
 //! ([`limits`]), and every limit ends in a [`Failure`] with a stable code: nothing that a guest does ends the process.
 
 mod account;
+mod bindings;
 mod body;
 mod budget;
 mod code;
@@ -23,6 +24,7 @@ mod error;
 mod failure;
 mod guest;
 mod idle;
+mod keyvalue;
 mod lane;
 mod limits;
 mod linker;

@@ -20,7 +20,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
-use crate::capabilities::Outbound;
+use crate::capabilities::{Buckets, Outbound};
 use crate::logs::Sink;
 use crate::metrics::Figures;
 use crate::sandbox::account::Account;
@@ -49,6 +49,8 @@ pub struct RunnerOptions {
     pub(crate) figures: Arc<Figures>,
     /// What its Configs and Secrets say now.
     pub settings: Arc<ArcSwap<Settings>>,
+    /// The buckets that its guests use.
+    pub buckets: Buckets,
     /// What its guests reach.
     pub outbound: Outbound,
 }
@@ -62,6 +64,7 @@ impl RunnerOptions {
             cpu: limits::CPU_PER_REQUEST,
             figures: Arc::default(),
             settings: Arc::default(),
+            buckets: Buckets::default(),
             outbound: Outbound::default(),
         }
     }

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::capabilities::{Chain, Sending};
+use crate::capabilities::{Buckets, Chain, Sending};
 use crate::logs::Sink;
 use crate::sandbox::budget::Lease;
 use crate::sandbox::code::Loaded;
@@ -140,6 +140,11 @@ impl State {
     /// What its service is told now.
     pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
         self.meter.terms().options.settings.load()
+    }
+
+    /// The buckets of its service.
+    pub(super) fn buckets(&self) -> &Buckets {
+        &self.meter.terms().options.buckets
     }
 
     /// Its host objects.

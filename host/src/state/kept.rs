@@ -42,10 +42,13 @@ const SUM_CHARS: usize = 16;
 /// A set's files.
 pub struct Kept<K, V>(Arc<Inner<K, V>>);
 
+/// A thing as it is on the disk, if that is another.
+type Hide<V> = Box<dyn Fn(&V) -> Option<V> + Send + Sync>;
+
 /// What things look like on the disk, where that is something else than what they are.
 pub(super) struct Veil<V> {
     /// Nothing where a thing has nothing to hide.
-    pub(super) hide: Box<dyn Fn(&V) -> Option<V> + Send + Sync>,
+    pub(super) hide: Hide<V>,
     pub(super) show: Box<dyn Fn(V) -> V + Send + Sync>,
 }
 

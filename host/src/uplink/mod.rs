@@ -12,10 +12,12 @@
 //! - [`member`]: what a node knows of its cluster, and the files that keep it.
 //! - [`mod@join`]: from a token to a membership.
 //! - [`credentials`]: the node's certificate as its connections show it; it changes while they live.
+//! - [`buckets`]: those that the control plane keeps.
 //! - [`address`], [`dial`], [`pause`]: where to, how, and when again.
 //! - [`run`]: the loops. [`renew`]: the next certificate, or the news that there is none.
 
 mod address;
+mod buckets;
 mod credentials;
 mod dial;
 mod join;
@@ -25,6 +27,7 @@ mod renew;
 mod run;
 
 pub use address::{Address, InvalidAddress};
+pub use buckets::{BucketsError, RemoteBuckets};
 pub use credentials::Credentials;
 pub use join::{JoinError, JoinOptions, join};
 pub use member::{Member, Membership};

@@ -96,6 +96,7 @@ impl World {
             compiler: Compiler::new(program, Disk::real(), Limits::default()).with_args(Vec::new()),
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
             docker: None,
+            buckets: None,
             names: Arc::new(SystemNames::default()),
             version: "test".to_owned(),
             drain: Duration::from_secs(20),

@@ -49,6 +49,9 @@ pub(super) struct Applied {
     /// Set if the image's tag leads elsewhere than when it was last applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     moved: Option<Moved>,
+    /// What whoever applied it should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 pub(super) async fn apply(state: ApiState, uri: Uri, body: Body) -> Result<Response> {
@@ -119,7 +122,11 @@ fn outcome<S: Writable>(
     moved: Option<Moved>,
 ) -> Result<std::result::Result<Applied, Error>> {
     match result {
-        Ok(object) => Ok(Ok(Applied { action, object: to_json(&object)?, moved })),
+        Ok(object) => {
+            // Who applies what is there already has read it before.
+            let notes = if action == Action::Unchanged { Vec::new() } else { S::notes(&object) };
+            Ok(Ok(Applied { action, object: to_json(&object)?, moved, notes }))
+        }
         Err(error) => Ok(Err(error)),
     }
 }

@@ -93,5 +93,9 @@ async fn remove_namespace(state: &ApiState, target: &Target) -> Result<Response>
     }
     let live = state.objects.find::<NamespaceSpec>(None, &target.name).await?;
     state.objects.delete_namespace(&live).await?;
+    // Nobody could name them any more: whoever makes a namespace of that name begins with empty ones.
+    if let Err(error) = state.buckets.clear(&format!("{}/", live.metadata.name)).await {
+        tracing::error!(%error, namespace = live.metadata.name, "the buckets of a deleted namespace were not emptied");
+    }
     Ok(Json(live).into_response())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use skiff_keyvalue::Engine;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Token;
@@ -24,6 +25,8 @@ pub struct ApiOptions {
     pub token: Token,
     /// What Secrets are sealed with.
     pub vault: Vault,
+    /// The buckets that all nodes share.
+    pub buckets: Engine,
     /// Other machines; nothing where the cluster is one process.
     pub fleet: Option<Fleet>,
     pub metrics: Metrics,
@@ -41,6 +44,7 @@ pub struct ApiState {
     pub(super) oracle: Oracle,
     pub(super) token: Token,
     pub(super) vault: Vault,
+    pub(super) buckets: Engine,
     pub(super) fleet: Option<Fleet>,
     pub(super) metrics: Metrics,
     pub(super) stop: CancellationToken,
@@ -50,7 +54,7 @@ pub struct ApiState {
 
 impl ApiState {
     pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
-        let ApiOptions { objects, events, images, logs, oracle, token, vault, fleet, metrics, stop } = options;
-        Self { objects, events, images, logs, oracle, token, vault, fleet, metrics, stop, openapi }
+        let ApiOptions { objects, events, images, logs, oracle, token, vault, buckets, fleet, metrics, stop } = options;
+        Self { objects, events, images, logs, oracle, token, vault, buckets, fleet, metrics, stop, openapi }
     }
 }

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_api::manifest::{Document, Typed};
 use skiff_api::resource::{
-    Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace, NamespaceSpec, Object, Secret,
-    SecretSpec, Service, ServiceSpec,
+    BucketGrant, BucketScope, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace,
+    NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec,
 };
 use skiff_api::validate::{self, Fault};
 use skiff_api::{Code, Kind, Name, Problem};
@@ -33,6 +33,11 @@ pub(super) trait Writable: Indexed {
 
     /// What the types alone cannot say.
     fn faults(object: &Object<Self>) -> Vec<Fault>;
+
+    /// What whoever writes it should know.
+    fn notes(_: &Object<Self>) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Completes an object from what the cluster has, before it is written over `live`, and checks what it then is.
     fn prepare(
@@ -60,6 +65,17 @@ impl Writable for ServiceSpec {
 
     fn faults(service: &Service) -> Vec<Fault> {
         validate::service(service)
+    }
+
+    fn notes(service: &Service) -> Vec<String> {
+        let shared = service.spec.keyvalue.iter().filter(|grant| grant.scope == BucketScope::Cluster);
+        let note = |grant: &BucketGrant| {
+            format!(
+                "the bucket {} is kept by the control plane: while a node cannot reach it, its values cannot be read or set there (hint: scope: node keeps one on each node)",
+                grant.bucket
+            )
+        };
+        shared.map(note).collect()
     }
 
     async fn prepare(state: &ApiState, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {

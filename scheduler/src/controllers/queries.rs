@@ -1,7 +1,7 @@
 //! Questions to the control loop, which alone knows all that decisions are made from.
 
-use skiff_api::ServiceKey;
 use skiff_api::why::{Rebalance, Why};
+use skiff_api::{Name, ServiceKey, Uid};
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that wait. More callers than that wait themselves.
@@ -11,6 +11,8 @@ const WAITING_MAX: usize = 64;
 pub(crate) enum Query {
     Why(ServiceKey, oneshot::Sender<Option<Why>>),
     Rebalance(Effect, oneshot::Sender<Rebalance>),
+    /// Whether a machine has a replica that names a bucket of a namespace.
+    MayUse((Uid, Name, Name), oneshot::Sender<bool>),
 }
 
 /// Whether something is done or only planned.
@@ -40,6 +42,13 @@ impl Oracle {
     pub async fn why(&self, service: ServiceKey) -> Option<Option<Why>> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Query::Why(service, answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Whether a machine has a replica that names a bucket of a namespace.
+    pub async fn may_use(&self, bucket: (Uid, Name, Name)) -> Option<bool> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Query::MayUse(bucket, answer)).await.ok()?;
         answered.await.ok()
     }
 

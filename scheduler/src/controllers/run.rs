@@ -204,6 +204,9 @@ impl Control {
             Query::Why(key, answer) => {
                 let _ = answer.send(why::explain(&self.state, &self.board, &key, Timestamp::now()));
             }
+            Query::MayUse((uid, namespace, bucket), answer) => {
+                let _ = answer.send(self.state.names_bucket(&uid, &namespace, &bucket));
+            }
             Query::Rebalance(effect, answer) => {
                 let set = rebalance::plan(&self.state, &self.board, Options::ASKED);
                 if effect == Effect::Real && !set.moves.is_empty() {

@@ -8,6 +8,7 @@
 //! with it until it is removed. Whether a certificate is good is decided in two places: TLS says that this cluster's
 //! authority issued it, the [`Gate`] that its machine was not removed.
 
+mod buckets;
 mod gate;
 mod join;
 mod renew;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use skiff_link::{Authority, Clock};
 
+pub use buckets::BucketRequest;
 pub use gate::{Gate, Refusal};
 pub use routes::router;
 

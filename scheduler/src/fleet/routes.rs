@@ -1,4 +1,4 @@
-//! The two paths that machines use before, and instead of, a token of the API: a join token is in the body, a certificate in
+//! The paths that machines use before, and instead of, a token of the API: a join token is in the body, a certificate in
 //! the connection, which whoever accepted it puts into the request as a [`Peer`].
 
 use axum::body::Body;
@@ -6,16 +6,25 @@ use axum::extract::{Request, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use skiff_api::wire::join::{JOIN_PATH, JoinAnswer, RENEW_PATH, RenewAnswer};
+use skiff_keyvalue::Engine;
 use skiff_link::Peer;
 
 use super::Fleet;
+use super::buckets::{self, Buckets};
 use crate::api::{Answered, body};
+use crate::controllers::Oracle;
 use crate::objects::Objects;
 
-/// `/v1/join` and `/v1/renew`, to be merged with the API's router.
-pub fn router(objects: Objects, fleet: Fleet) -> Router {
-    Router::new().route(JOIN_PATH, post(join)).route(RENEW_PATH, post(renew)).with_state((objects, fleet))
+/// `/v1/join`, `/v1/renew` and `/v1/keyvalue`, to be merged with the API's router.
+pub fn router(objects: Objects, fleet: Fleet, buckets: Engine, oracle: Oracle) -> Router {
+    let shared = Buckets::new(fleet.clone(), buckets, oracle);
+    let buckets = Router::new().route(KEYVALUE_PATH, post(buckets::run)).with_state(shared);
+    let router = Router::new().route(JOIN_PATH, post(join)).route(RENEW_PATH, post(renew));
+    router.with_state((objects, fleet)).merge(buckets)
 }
+
+/// The cluster's buckets.
+const KEYVALUE_PATH: &str = "/v1/keyvalue";
 
 async fn join(State((objects, fleet)): State<(Objects, Fleet)>, body: Body) -> Answered<Json<JoinAnswer>> {
     let request = body::json(body).await?;

@@ -35,10 +35,13 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
     })
 }
 
+/// What of an assignment may differ the next time.
+type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>);
+
 /// What one link was told.
 #[derive(Debug, Default)]
 pub struct Told {
-    assigned: BTreeMap<ReplicaKey, (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>)>,
+    assigned: BTreeMap<ReplicaKey, Assigned>,
     /// By the print of what was said.
     routed: BTreeMap<ServiceKey, u64>,
 }

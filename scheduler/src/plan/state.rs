@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use skiff_api::quantity::Timeout;
 use skiff_api::resource::{
-    ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources, Revision,
-    SecretText, Service, Strategy, Template,
+    BucketScope, ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources,
+    Revision, SecretText, Service, Strategy, Template,
 };
 use skiff_api::settings::Settings;
 use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Trust, Uid};
@@ -223,6 +223,22 @@ impl State {
 
     pub fn replica(&self, key: &ReplicaKey) -> Option<&Arc<Replica>> {
         self.workloads.get(&self.owner(key)?)?.replicas.get(&key.name)
+    }
+
+    /// Whether a machine has a replica that names this bucket as one of the cluster's.
+    pub fn names_bucket(&self, machine: &Uid, namespace: &Name, bucket: &Name) -> bool {
+        let is_it = |node: &&NodeState| node.node.as_ref().is_some_and(|node| node.metadata.uid == *machine);
+        let Some(node) = self.nodes.values().find(is_it) else { return false };
+        node.replicas.iter().filter(|replica| replica.namespace == *namespace).any(|key| {
+            let template = self.owner(key).and_then(|owner| {
+                let workload = self.workloads.get(&owner)?;
+                let revision = &workload.replicas.get(&key.name)?.spec.revision;
+                Some(workload.revisions.get(revision)?.template.clone())
+            });
+            template.is_some_and(|template| {
+                template.keyvalue.iter().any(|grant| grant.bucket == *bucket && grant.scope == BucketScope::Cluster)
+            })
+        })
     }
 
     pub fn set_service(&mut self, key: ServiceKey, service: Option<Arc<Service>>) {

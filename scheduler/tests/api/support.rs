@@ -15,6 +15,7 @@ use skiff_api::wire::{LogLine, LogQuery};
 use skiff_api::{Digest, ImageRef, NodeName, Problem};
 use skiff_disk::SealKey;
 use skiff_disk::sim::SimDisk;
+use skiff_keyvalue::{Engine, Limits};
 use skiff_registry::sign::Attached;
 use skiff_scheduler::Vault;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
@@ -71,6 +72,11 @@ async fn server(store: Arc<dyn Store>, log: EventLog) -> Server {
         oracle: Oracle::silent(),
         token: Token::new(TOKEN),
         vault: Vault::new(SealKey::generate().unwrap()),
+        buckets: Engine::new(
+            SimDisk::new(0).disk(),
+            "/keyvalue",
+            Limits { bucket_bytes_max: 1 << 20, bytes_max: 1 << 20 },
+        ),
         fleet: None,
         metrics: metrics.clone(),
         stop: stop.clone(),

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use skiff_api::resource::{Liveness, Metadata, NodeSpec, Phase, Replica, ReplicaSpec, Service, ServiceSpec};
 use skiff_api::{Digest, ImageRef, Name, Problem, ServiceKey};
 use skiff_disk::SealKey;
+use skiff_disk::sim::SimDisk;
+use skiff_keyvalue::{Engine, Limits};
 use skiff_scheduler::api::{Artifact, Images, Token};
 use skiff_scheduler::objects::{Change, Events, Objects};
 use skiff_scheduler::plan::liveness::LivenessOptions;
@@ -74,6 +76,11 @@ impl Cluster {
             images: Arc::new(NoImages),
             token: Token::new("secret"),
             vault: Vault::new(SealKey::generate().unwrap()),
+            buckets: Engine::new(
+                SimDisk::new(0).disk(),
+                "/keyvalue",
+                Limits { bucket_bytes_max: 1 << 20, bytes_max: 1 << 20 },
+            ),
             seed: 1,
             fleet,
             liveness,

@@ -28,7 +28,7 @@
 //! runs any component that exports `wasi:http/incoming-handler`.
 //!
 //! # Also here
-//! `config` (feature) for what Configs and Secrets say. [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
+//! The feature `config` for what Configs and Secrets say, `keyvalue` for values that outlive a request. [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
 //! [`Request::reader`] for bodies that are not held in memory, and with the feature `json` `Json`, `Request::json`,
 //! `Answer::json`.
 //!
@@ -45,6 +45,8 @@ mod error;
 mod export;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "keyvalue")]
+pub mod keyvalue;
 pub mod log;
 mod request;
 mod response;
@@ -67,7 +69,7 @@ pub use router::Router;
 /// ```
 pub use skiff_sdk_macros::handler;
 
-#[cfg(feature = "config")]
+#[cfg(any(feature = "config", feature = "keyvalue"))]
 mod bindings {
     wit_bindgen::generate!({ path: "../wit", world: "skiff:service/imports", generate_all });
 }

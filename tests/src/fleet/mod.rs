@@ -297,6 +297,15 @@ impl Fleet {
         self.nodes.get_mut(name).and_then(|node| node.process.as_mut()).expect("the node is running")
     }
 
+    /// The process of a node.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[track_caller]
+    pub fn pid_of(&self, name: &str) -> u32 {
+        self.nodes.get(name).and_then(|node| node.process.as_ref()).expect("the node is running").pid()
+    }
+
     pub fn node_names(&self) -> Vec<String> {
         self.nodes.keys().cloned().collect()
     }

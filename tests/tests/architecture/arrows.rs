@@ -9,14 +9,18 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// What each crate may use of the others, in code and in tests.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("skiff-api", &[]),
     ("skiff-disk", &[]),
+    ("skiff-keyvalue", &["skiff-disk"]),
     ("skiff-link", &["skiff-api", "skiff-disk"]),
     ("skiff-registry", &["skiff-api", "skiff-disk", "skiff-link"]),
-    ("skiff-host", &["skiff-api", "skiff-disk", "skiff-link", "skiff-registry"]),
-    ("skiff-scheduler", &["skiff-api", "skiff-disk", "skiff-link", "skiff-registry"]),
-    ("skiff", &["skiff-api", "skiff-disk", "skiff-host", "skiff-link", "skiff-registry", "skiff-scheduler"]),
+    ("skiff-host", &["skiff-api", "skiff-disk", "skiff-keyvalue", "skiff-link", "skiff-registry"]),
+    ("skiff-scheduler", &["skiff-api", "skiff-disk", "skiff-keyvalue", "skiff-link", "skiff-registry"]),
+    (
+        "skiff",
+        &["skiff-api", "skiff-disk", "skiff-host", "skiff-keyvalue", "skiff-link", "skiff-registry", "skiff-scheduler"],
+    ),
     (
         "skiff-tests",
         &[

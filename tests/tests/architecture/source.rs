@@ -12,8 +12,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Item, Meta, Token};
 
 /// The workspace's crates by folder.
-pub(super) const CRATES: [&str; 10] =
-    ["api", "bench", "cli", "disk", "host", "link", "registry", "scheduler", "tests", "xtask"];
+pub(super) const CRATES: [&str; 11] =
+    ["api", "bench", "cli", "disk", "host", "keyvalue", "link", "registry", "scheduler", "tests", "xtask"];
 
 /// A source file of a crate.
 pub(super) struct File {

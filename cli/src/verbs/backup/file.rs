@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skiff_api::{Code, Problem};
 use skiff_disk::{Disk, File, Mode};
+use skiff_keyvalue::Engine;
 use skiff_scheduler::api::Token;
 use skiff_scheduler::backup::Export;
 use skiff_scheduler::store::Store;
@@ -53,13 +54,20 @@ struct Source {
     data: PathBuf,
     disk: Disk,
     store: Arc<dyn Store>,
+    buckets: Engine,
     /// One at a time: each reads all that there is.
     place: Arc<Semaphore>,
 }
 
 /// `GET /v1/backup`, for whoever has the admin token.
-pub(in crate::verbs) fn router(token: Token, data: PathBuf, disk: Disk, store: Arc<dyn Store>) -> Router {
-    let source = Source { token, data, disk, store, place: Arc::new(Semaphore::new(1)) };
+pub(in crate::verbs) fn router(
+    token: Token,
+    data: PathBuf,
+    disk: Disk,
+    store: Arc<dyn Store>,
+    buckets: Engine,
+) -> Router {
+    let source = Source { token, data, disk, store, buckets, place: Arc::new(Semaphore::new(1)) };
     Router::new().route("/v1/backup", get(answer)).with_state(source)
 }
 
@@ -127,6 +135,19 @@ impl Archive {
                 lines.push(b'\n');
             }
             self.small(&format!("store/{page:06}"), &lines)?;
+            page += 1;
+        }
+        let (mut after, mut page) = (None, 0);
+        loop {
+            let values = runtime.block_on(source.buckets.page(after.take())).map_err(io::Error::other)?;
+            let Some((bucket, key, _)) = values.last() else { break };
+            after = Some((bucket.clone(), key.clone()));
+            let mut lines = Vec::new();
+            for value in &values {
+                serde_json::to_writer(&mut lines, value)?;
+                lines.push(b'\n');
+            }
+            self.small(&format!("keyvalue/{page:06}"), &lines)?;
             page += 1;
         }
         // What names content comes before it: what is pushed meanwhile may have no name here, but never no content.

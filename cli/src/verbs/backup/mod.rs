@@ -6,6 +6,7 @@
 //! authority.pem        the cluster's authority, if other machines may join
 //! secrets.key          what its Secrets are sealed with
 //! store/000000, ...    the store as of one revision: a key and its value on each line, JSON
+//! keyvalue/000000, ... the cluster's buckets: bucket, key and value on each line, JSON; of each page as of one moment
 //! registry/...         the registry's folder: what names content first, then content
 //! end                  how many entries came before: without it, the file was cut off
 //! ```

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use skiff_api::Digest;
 use skiff_api::digest::Algorithm;
 use skiff_disk::{Disk, Mode, write_atomic};
+use skiff_keyvalue::{Engine, KEYS_MAX, OP_BYTES_MAX, Op, Value};
 use skiff_registry::hash::Hasher;
 use skiff_scheduler::backup::{Item, import, raise_epoch};
 use skiff_scheduler::store::RedbStore;
@@ -18,7 +19,8 @@ use super::file::{End, Head, VERSION};
 use crate::Outcome;
 use crate::args::RestoreArgs;
 use crate::exit::{Exit, Failure};
-use crate::verbs::serving::data::{self, Data, RESTORING, SECRETS_KEY};
+use crate::verbs::serving::control::BUCKETS;
+use crate::verbs::serving::data::{self, BUCKETS_FILE, Data, RESTORING, SECRETS_KEY};
 
 /// All but the content of blobs: a page of the store has some megabytes.
 const ENTRY_BYTES_MAX: u64 = 1 << 30;
@@ -38,7 +40,8 @@ pub(in crate::verbs) async fn run(args: RestoreArgs) -> Outcome {
     write_atomic(&disk, &marker, b"").map_err(|error| Failure::io("write", &marker, error))?;
     let store =
         RedbStore::open(disk.clone(), data.join("store.redb")).map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let restore = Restore { disk: &disk, data: &data, store: &store, entries: 0 };
+    let buckets = Engine::new(disk.clone(), data.join(BUCKETS_FILE), BUCKETS);
+    let restore = Restore { disk: &disk, data: &data, store: &store, buckets: &buckets, entries: 0 };
     let epoch = restore.all(file).await.map_err(|why| match why {
         Broken::Backup(why) => {
             let hint = "take another backup, and delete the folder that was begun";
@@ -46,7 +49,7 @@ pub(in crate::verbs) async fn run(args: RestoreArgs) -> Outcome {
         }
         Broken::Io(error) => Failure::io("write into", &folder, error),
     })?;
-    drop(store);
+    drop((store, buckets));
     // Thousands of small files: one sync for all of them.
     let synced = std::fs::File::open(&folder).and_then(|folder| Ok(syncfs(folder)?));
     synced.map_err(|error| Failure::io("sync", &folder, error))?;
@@ -71,6 +74,7 @@ struct Restore<'a> {
     disk: &'a Disk,
     data: &'a Data,
     store: &'a RedbStore,
+    buckets: &'a Engine,
     entries: u64,
 }
 
@@ -106,6 +110,7 @@ impl Restore<'_> {
                     ended = true;
                 }
                 name if name.starts_with("store/") => self.keys(&small(&mut entry)?).await?,
+                name if name.starts_with("keyvalue/") => self.values(&small(&mut entry)?).await?,
                 name if name.starts_with("registry/") => self.file(name, &mut entry)?,
                 name => return broken(format!("{name:?} is unknown")),
             }
@@ -121,6 +126,33 @@ impl Restore<'_> {
         let items: Result<Vec<Item>, _> = lines.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect();
         let items = items.or_else(|error: io::Error| broken(error))?;
         import(self.store, items).await.or_else(broken)
+    }
+
+    async fn values(&self, lines: &[u8]) -> Result<(), Broken> {
+        let mut op = Op::Set { entries: Vec::new() };
+        let mut of = String::new();
+        for line in lines.lines() {
+            let line = line.or_else(broken)?;
+            let (bucket, key, value): (String, String, Value) = serde_json::from_str(&line).or_else(broken)?;
+            let is_full =
+                matches!(&op, Op::Set { entries } if entries.len() >= KEYS_MAX) || op.bytes() > OP_BYTES_MAX / 2;
+            if bucket != of || is_full {
+                self.put(&of, &mut op).await?;
+                of = bucket;
+            }
+            if let Op::Set { entries } = &mut op {
+                entries.push((key, value));
+            }
+        }
+        self.put(&of, &mut op).await
+    }
+
+    async fn put(&self, bucket: &str, op: &mut Op) -> Result<(), Broken> {
+        let set = std::mem::replace(op, Op::Set { entries: Vec::new() });
+        match &set {
+            Op::Set { entries } if entries.is_empty() => Ok(()),
+            _ => self.buckets.run(bucket, set).await.map(drop).or_else(broken),
+        }
     }
 
     fn file(&self, name: &str, content: &mut impl Read) -> Result<(), Broken> {

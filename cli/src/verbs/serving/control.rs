@@ -6,6 +6,7 @@ use axum::Router;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use skiff_disk::{Disk, SealKey};
+use skiff_keyvalue::{Engine, Limits};
 use skiff_registry::Registry;
 use skiff_registry::store::Limits as RegistryLimits;
 use skiff_scheduler::api::Token;
@@ -14,7 +15,7 @@ use skiff_scheduler::store::{self, RedbStore};
 use skiff_scheduler::{ControlPlane, ControlPlaneOptions, FleetOptions, Vault};
 use tokio::task::JoinHandle;
 
-use super::data::{Data, SECRETS_KEY, random_token};
+use super::data::{BUCKETS_FILE, Data, SECRETS_KEY, random_token};
 use super::garbage;
 use super::images::OwnRegistry;
 use super::mirror::{Mirror, MirrorOptions};
@@ -39,6 +40,9 @@ pub(in crate::verbs) struct ControlOptions<'a> {
     pub(in crate::verbs) fleet: Option<FleetOptions>,
 }
 
+/// What the cluster's buckets may have: they are read by all nodes, and kept by one machine.
+pub(in crate::verbs) const BUCKETS: Limits = Limits { bucket_bytes_max: 256 << 20, bytes_max: 4 << 30 };
+
 /// What Secrets are sealed with: made at the first start, and kept ever after.
 fn secrets_key(data: &Data, disk: &Disk) -> Result<SealKey, Failure> {
     let path = data.join(SECRETS_KEY);
@@ -54,6 +58,8 @@ pub(in crate::verbs) struct Control {
     pub(in crate::verbs) sync_failed: BoxFuture<'static, store::Error>,
     /// What the registry knows a node by: made anew with each process, and told to nobody.
     pub(in crate::verbs) pulls: String,
+    /// The buckets that all nodes share.
+    pub(in crate::verbs) buckets: Engine,
     garbage: JoinHandle<()>,
 }
 
@@ -69,6 +75,7 @@ impl Control {
         let (store, registry) = open(data, disk, limits).await?;
         let sync_failed = store.sync_failed().boxed();
         let others = MirrorOptions { plain_http, mirrors: mirror };
+        let buckets = Engine::new(disk.clone(), data.join(BUCKETS_FILE), BUCKETS);
         let mirror = Mirror::open(registry.clone(), data.join("copies"), others)?;
         let plane = ControlPlane::start(ControlPlaneOptions {
             events: store.events(),
@@ -76,6 +83,7 @@ impl Control {
             images: Arc::new(OwnRegistry::new(registry.clone(), addresses, mirror)),
             token: Token::new(token),
             vault: Vault::new(secrets_key(data, disk)?),
+            buckets: buckets.clone(),
             seed: seed()?,
             fleet,
             liveness,
@@ -86,9 +94,9 @@ impl Control {
         plane.metrics().append(Arc::new(move || of_registry.metrics()));
         let garbage = tokio::spawn(garbage::collect(plane.objects().clone(), registry.clone()));
         let store = Arc::clone(plane.objects().store());
-        let backup = backup::router(Token::new(token), data.path().to_path_buf(), disk.clone(), store);
+        let backup = backup::router(Token::new(token), data.path().to_path_buf(), disk.clone(), store, buckets.clone());
         let router = plane.router().merge(skiff_registry::router(registry, Arc::new(rights))).merge(backup);
-        Ok(Self { plane: Arc::new(plane), router, sync_failed, pulls, garbage })
+        Ok(Self { plane: Arc::new(plane), router, buckets, sync_failed, pulls, garbage })
     }
 
     /// Collects no more garbage: what is being answered stays.

@@ -29,6 +29,9 @@ pub(in crate::verbs) const RESTORING: &str = "restoring";
 /// What Secrets are sealed with.
 pub(in crate::verbs) const SECRETS_KEY: &str = "secrets.key";
 
+/// The buckets that all nodes share.
+pub(in crate::verbs) const BUCKETS_FILE: &str = "keyvalue.redb";
+
 /// A data folder that this process owns until it ends.
 #[derive(Debug)]
 pub(in crate::verbs) struct Data {

@@ -68,6 +68,7 @@ pub(in crate::verbs) fn options(
         site: String::new(),
         labels: BTreeMap::new(),
         peer: None,
+        buckets: None,
         registry,
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         disk,

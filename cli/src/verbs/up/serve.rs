@@ -4,9 +4,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use skiff_api::Name;
 use skiff_disk::Disk;
+use skiff_host::capabilities::{self, ClusterBuckets};
 use skiff_host::link::Peer;
 use skiff_host::{NodeHandle, NodeOptions};
+use skiff_keyvalue::{Answer, Engine, Op};
 use skiff_registry::ClientOptions;
 use skiff_scheduler::ControlPlane;
 use skiff_scheduler::link::NodeLink;
@@ -49,7 +54,8 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
         fleet: None,
     })
     .await?;
-    let node = Arc::new(node::start(options).await?);
+    let own = Arc::new(OwnBuckets(control.buckets.clone()));
+    let node = Arc::new(node::start(NodeOptions { buckets: Some(own), ..options }).await?);
     let weak = Arc::downgrade(&node);
     let of_node = move || weak.upgrade().map(|node| node.metrics()).unwrap_or_default();
     control.plane.metrics().append(Arc::new(of_node));
@@ -100,6 +106,16 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     control.shutdown().await;
     api::drain(server).await;
     outcome
+}
+
+/// The cluster's buckets, in this very process.
+struct OwnBuckets(Engine);
+
+impl ClusterBuckets for OwnBuckets {
+    fn run<'a>(&'a self, namespace: &'a Name, bucket: &'a Name, op: Op) -> BoxFuture<'a, Result<Answer, String>> {
+        let bucket = format!("{namespace}/{bucket}");
+        async move { self.0.run(&bucket, op).await.map_err(|error| capabilities::told(&error)) }.boxed()
+    }
 }
 
 /// Keeps the two ends linked: when either is dropped, they are linked again.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
+pub(super) use skiff_disk::database::META;
 
 use crate::store::{Batch, Change, Entry, Error, Event, List, Listing, Revision};
 
@@ -23,12 +24,10 @@ pub(super) type Version = (u64, Option<&'static [u8]>);
 pub(super) type LogKey = (u64, u32);
 pub(super) type Logged = (&'static str, u64);
 
-pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub(super) const VERSIONS: TableDefinition<VersionKey, Version> = TableDefinition::new("versions");
 pub(super) const LOG: TableDefinition<LogKey, Logged> = TableDefinition::new("log");
 pub(super) const EVENTS: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("events");
 
-pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_REVISION: &str = "revision";
 pub(super) const META_OLDEST: &str = "oldest";
 

@@ -119,3 +119,31 @@ fn a_javascript_service_answers_as_its_source_says() {
     let refused = Request::new(cluster.gateway_addr(), "POST", "/js").body("x").send().unwrap();
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
 }
+
+#[test]
+fn short_addresses_lead_to_long_ones() {
+    const LONG: &str = "https://www.rfc-editor.org/rfc/rfc9110?a=b#c";
+    let cluster = Cluster::start();
+    cluster.skiff(&["push", "shortener", guest("shortener").to_str().unwrap()]).ok();
+    cluster.write("skiff.yaml", include_str!("../../../../examples/shortener/skiff.yaml"));
+    cluster.skiff(&["apply", "--wait", "-f", "skiff.yaml"]).ok();
+    let shorten = |address: &str| order(&cluster, None, "/s", address);
+    assert_eq!(shorten(LONG), (201, "http://127.0.0.1:8080/s/3\n".to_owned()));
+    assert_eq!(shorten("http://example.com/\n").1, "http://127.0.0.1:8080/s/4\n");
+    for bad in ["", "ftp://x", "https://", "https://a b", "javascript:alert(1)"] {
+        assert_eq!(shorten(bad).0, 400, "{bad}");
+    }
+    for visits in ["0\n", "1\n"] {
+        assert_eq!(cluster.get("/s/3/visits").text(), visits);
+        let followed = cluster.get("/s/3");
+        assert_eq!((followed.status, followed.header("location")), (302, Some(LONG)));
+    }
+    for nobody in ["/s/9", "/s/9/visits", "/s/names", "/s/..%2Fnames"] {
+        assert_eq!(cluster.get(nobody).status, 404, "{nobody}");
+    }
+    let base = ["create", "config", "shortener", "--from-literal", "BASE_URL=https://s.example.com", "--replace"];
+    assert_eq!(cluster.skiff(&base).ok().stdout, "config/shortener configured\n");
+    skiff_tests::eventually("the other base is told", || {
+        shorten(LONG).1.starts_with("https://s.example.com/").then_some(())
+    });
+}

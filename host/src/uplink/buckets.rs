@@ -1,0 +1,51 @@
+//! The cluster's buckets, which the control plane keeps, over the network.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use skiff_api::Name;
+use skiff_api::client::{Client, ClientOptions, Error};
+use skiff_keyvalue::{Answer, Op};
+use skiff_link::tls;
+
+use super::address::Address;
+use super::credentials::Credentials;
+use crate::capabilities::ClusterBuckets;
+
+/// Asks the control plane that a node belongs to.
+#[derive(Debug)]
+pub struct RemoteBuckets(Client);
+
+impl RemoteBuckets {
+    pub fn new(server: &Address, credentials: &Credentials) -> Result<Self, BucketsError> {
+        let config = credentials.client(&[tls::ALPN_H2, tls::ALPN_H1])?;
+        let options = ClientOptions::new(server.to_string(), "").tls(Some(config));
+        Ok(Self(Client::new(options)?))
+    }
+}
+
+/// Why the control plane cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketsError {
+    #[error(transparent)]
+    Identity(#[from] skiff_link::Error),
+    #[error(transparent)]
+    Client(#[from] Error),
+}
+
+impl ClusterBuckets for RemoteBuckets {
+    fn run<'a>(&'a self, namespace: &'a Name, bucket: &'a Name, op: Op) -> BoxFuture<'a, Result<Answer, String>> {
+        async move {
+            let request = json!({"namespace": namespace, "bucket": bucket, "op": op});
+            // Never asked twice: what was not answered may have been done.
+            self.0.keyvalue(&request).await.map_err(|error| match error {
+                Error::Problem(problem) => problem.detail,
+                error => {
+                    tracing::warn!(%error, %namespace, %bucket, "a bucket of the cluster could not be used");
+                    "the control plane cannot be reached, which keeps the buckets of the cluster".to_owned()
+                }
+            })
+        }
+        .boxed()
+    }
+}
