@@ -104,6 +104,13 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
             line(out, title, &sources(object, list));
         }
     }
+    if let Some(list) = object.pointer("/spec/keyvalue").and_then(Value::as_array) {
+        let shown = list.iter().map(|grant| match grant.get("scope") {
+            Some(scope) => format!("{} ({})", text(grant.get("bucket")), text(Some(scope))),
+            None => text(grant.get("bucket")),
+        });
+        line(out, "Buckets", &shown.collect::<Vec<_>>().join(", "));
+    }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let rows = conditions.into_iter().flatten().map(|condition| {
         let at = |name: &str| text(condition.get(name));

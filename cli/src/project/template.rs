@@ -42,8 +42,9 @@ const RUST_SDK: &[File] = files!(
     "../wit/skiff.wit", "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 const JS_SDK: &[File] = files!(
-    "sdk/js": "package.json", "index.js", "index.d.ts", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs",
+    "sdk/js": "package.json", "index.js", "index.d.ts", "config.js", "config.d.ts", "keyvalue.js", "keyvalue.d.ts", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs",
     "build/entry.mjs", "build/error.mjs", "build/lines.mjs", "build/main.mjs", "build/types.mjs",
+    "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 
 const SDK_FOLDER: &str = "vendor/skiff-sdk";
@@ -166,6 +167,8 @@ mod tests {
             ("sdk/rust", "macros/src", RUST_SDK),
             ("sdk/js", "build", JS_SDK),
             ("sdk/js", "runtime", JS_SDK),
+            ("sdk/js", "../wit/deps/wasi-config-0.2.0-rc.1", JS_SDK),
+            ("sdk/js", "../wit/deps/wasi-keyvalue-0.2.0-draft2", JS_SDK),
         ];
         for (sdk, folder, files) in folders {
             for entry in fs::read_dir(root.join(sdk).join(folder)).unwrap() {

@@ -140,11 +140,11 @@ async fn an_image_that_cannot_run_is_refused() {
          wasi:http/incoming-handler@0.2 or wasi:cli/run@0.2"
     );
     let world: (&[&str], &[&str]) =
-        (&["wasi:io/poll@0.2.0", "wasi:keyvalue/store@0.2.0"], &["wasi:http/incoming-handler@0.2.10"]);
+        (&["wasi:io/poll@0.2.0", "wasi:blobstore/container@0.2.0"], &["wasi:http/incoming-handler@0.2.10"]);
     server.images.push_importing("default/counter", "1", 8, world);
     let (status, problem) = refusal("counter:1").await;
     assert_eq!(status, 400);
-    assert_eq!(problem["detail"], "image counter:1 imports wasi:keyvalue/store@0.2.0, which no node offers");
+    assert_eq!(problem["detail"], "image counter:1 imports wasi:blobstore/container@0.2.0, which no node offers");
     assert!(problem["hint"].as_str().unwrap().contains("skiff inspect counter:1"), "{problem}");
     let services = server.get("/v1/services").await;
     assert_eq!(services["items"], json!([]));

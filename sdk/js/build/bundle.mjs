@@ -20,6 +20,8 @@ async function build(source, folder) {
   const bundler = await rolldown({
     input: ENTRY,
     platform: "neutral",
+    // What a node offers: the engine binds it.
+    external: /^wasi:/,
     resolve: { mainFields: ["module", "main"], conditionNames: ["import", "worker", "browser", "default"] },
     logLevel: "silent",
     plugins: [

@@ -10,18 +10,38 @@ const WASI_VERSION = "0.2.10";
 /** What jco has in it: the same interfaces, a patch version later. */
 const WIT_VERSION = "0.2.12";
 
-const WORLD = `package skiff:guest;
+/** What a node offers beside WASI 0.2, by package. A service imports what it uses of it, and no more. */
+const OFFERED = {
+  "wasi:config/store@0.2.0-rc.1": "wasi-config-0.2.0-rc.1",
+  "wasi:keyvalue/store@0.2.0-draft2": "wasi-keyvalue-0.2.0-draft2",
+  "wasi:keyvalue/atomics@0.2.0-draft2": "wasi-keyvalue-0.2.0-draft2",
+  "wasi:keyvalue/batch@0.2.0-draft2": "wasi-keyvalue-0.2.0-draft2",
+};
+
+function world(imports) {
+  return `package skiff:guest;
 
 world service {
   include wasi:http/proxy@${WASI_VERSION};
   import wasi:cli/environment@${WASI_VERSION};
-}
+${imports.map((name) => `  import ${name};\n`).join("")}}
 `;
+}
+
+/** What the code imports that is no JavaScript. */
+function importsOf(code) {
+  const found = [...code.matchAll(/^import\b[^;]*?["'](wasi:[^"']+)["'];?$/gm)].map(([, name]) => name);
+  const unknown = found.find((name) => !(name in OFFERED));
+  if (unknown) {
+    throw new UserError(`failed to import ${unknown}: no node offers it (hint: there are ${Object.keys(OFFERED).join(", ")})`);
+  }
+  return [...new Set(found)];
+}
 
 /** The component's bytes. `scratch` is an empty folder. */
 export async function componentize(code, scratch) {
   const witPath = join(scratch, "wit");
-  await writeWit(witPath);
+  await writeWit(witPath, importsOf(code));
   const sourcePath = join(scratch, "service.js");
   await writeFile(sourcePath, code);
   try {
@@ -33,12 +53,16 @@ export async function componentize(code, scratch) {
   }
 }
 
-async function writeWit(into) {
+async function writeWit(into, imports) {
   // jco exports its code only: its folder is the one above dist/ or src/.
   const jco = fileURLToPath(new URL("..", import.meta.resolve("@bytecodealliance/jco")));
   const packages = join(jco, "lib/wit/builtin", WIT_VERSION);
   await mkdir(join(into, "deps"), { recursive: true });
-  await writeFile(join(into, "world.wit"), WORLD);
+  await writeFile(join(into, "world.wit"), world(imports));
+  for (const folder of new Set(imports.map((name) => OFFERED[name]))) {
+    const text = await readFile(fileURLToPath(new URL(`../../wit/deps/${folder}/package.wit`, import.meta.url)), "utf8");
+    await writeFile(join(into, "deps", `${folder}.wit`), text);
+  }
   for (const name of await readdir(packages)) {
     const text = await readFile(join(packages, name, "package.wit"), "utf8");
     await writeFile(join(into, "deps", `${name}.wit`), text.replaceAll(`@${WIT_VERSION}`, `@${WASI_VERSION}`));

@@ -31,8 +31,8 @@ pub(super) fn missing() -> Option<&'static str> {
 /// Builds `source` and returns its file, `guests/NAME.wasm` below `target`.
 pub(super) fn compile(source: &Source, target: &Path) -> Result<PathBuf> {
     let out = target.join("guests").join(format!("{}.wasm", source.name));
-    let sdk = workspace::root().join("sdk/js");
-    if is_newer_than_inputs(&out, &source.dir, &sdk) {
+    let (sdk, wit) = (workspace::root().join("sdk/js"), workspace::root().join("sdk/wit"));
+    if is_newer_than_inputs(&out, &source.dir, &[&sdk, &wit]) {
         return Ok(out);
     }
     if let Some(missing) = missing() {
@@ -40,6 +40,7 @@ pub(super) fn compile(source: &Source, target: &Path) -> Result<PathBuf> {
     }
     let folder = target.join("guests-js").join(&source.name);
     copy_folder(&sdk, &folder.join("vendor/skiff-sdk"))?;
+    copy_folder(&wit, &folder.join("vendor/wit"))?;
     for name in INPUTS.into_iter().filter(|name| source.dir.join(name).exists()) {
         fs::copy(source.dir.join(name), folder.join(name)).with_context(|| format!("failed to copy {name}"))?;
     }
@@ -54,11 +55,11 @@ pub(super) fn compile(source: &Source, target: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-fn is_newer_than_inputs(out: &Path, source: &Path, sdk: &Path) -> bool {
+fn is_newer_than_inputs(out: &Path, source: &Path, sdk: &[&Path]) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let Some(made) = modified(out) else { return false };
     let mut inputs: Vec<PathBuf> = INPUTS.iter().map(|name| source.join(name)).filter(|path| path.exists()).collect();
-    if files_below(sdk, &mut inputs).is_err() {
+    if sdk.iter().any(|folder| files_below(folder, &mut inputs).is_err()) {
         return false;
     }
     inputs.iter().all(|path| modified(path).is_some_and(|changed| changed < made))
@@ -112,14 +113,14 @@ mod tests {
         let (index, tool, out) = (source.join("index.ts"), sdk.join("build/main.mjs"), folder.path().join("out.wasm"));
         touch(&index, 1);
         touch(&tool, 1);
-        assert!(!is_newer_than_inputs(&out, &source, &sdk), "it was never made");
+        assert!(!is_newer_than_inputs(&out, &source, &[&sdk]), "it was never made");
         touch(&out, 2);
-        assert!(is_newer_than_inputs(&out, &source, &sdk));
+        assert!(is_newer_than_inputs(&out, &source, &[&sdk]));
         touch(&tool, 3);
-        assert!(!is_newer_than_inputs(&out, &source, &sdk));
+        assert!(!is_newer_than_inputs(&out, &source, &[&sdk]));
         touch(&tool, 1);
         touch(&index, 3);
-        assert!(!is_newer_than_inputs(&out, &source, &sdk));
+        assert!(!is_newer_than_inputs(&out, &source, &[&sdk]));
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn short_addresses_lead_to_long_ones() {
         let followed = cluster.get("/s/3");
         assert_eq!((followed.status, followed.header("location")), (302, Some(LONG)));
     }
-    for nobody in ["/s/9", "/s/9/visits", "/s/names", "/s/..%2Fnames"] {
+    for nobody in ["/s/9", "/s/9/visits", "/s/names", "/s/a%2Fb"] {
         assert_eq!(cluster.get(nobody).status, 404, "{nobody}");
     }
     let base = ["create", "config", "shortener", "--from-literal", "BASE_URL=https://s.example.com", "--replace"];

@@ -66,3 +66,32 @@ fn a_namespace_that_is_made_again_begins_with_empty_buckets() {
     cluster.skiff(&["apply", "-f", "shop.yaml", "--wait"]).ok();
     assert_eq!(ask("do=add&key=n"), "1");
 }
+
+#[test]
+#[ignore = "long: compiles a JavaScript engine"]
+fn javascript_is_told_and_remembers_as_well() {
+    let cluster = Cluster::start();
+    push(&cluster, "state-js", "state-js");
+    cluster.write(
+        "state.yaml",
+        "kind: Config\nname: app\ndata: {REGION: eu}\n---\nkind: Service\nname: state\nimage: state-js\nconfig: [app]\nkeyvalue: [{bucket: all}, {bucket: own, scope: node}]\nhttp:\n  routes: [{path: /}]\n",
+    );
+    cluster.skiff(&["apply", "-f", "state.yaml", "--wait", "--timeout", "600s"]).ok();
+    let ask = |path: &str| cluster.get(path).text();
+    assert_eq!(ask("/config"), "{\"REGION\":\"eu\"}\n");
+    assert_eq!(ask("/key?key=REGION"), "eu\n");
+    for bucket in ["all", "own"] {
+        assert_eq!(ask(&format!("/values?bucket={bucket}")), "a,b,c false 1 2  a=1,d=undefined\n");
+        assert_eq!(ask(&format!("/add?bucket={bucket}")), "5\n");
+        assert_eq!(ask(&format!("/update?bucket={bucket}")), "theirs, mine\n");
+    }
+    for (path, told) in [
+        ("/key?key=NO", "no Config or Secret of this service has the key NO"),
+        ("/values?bucket=nope", "there is no bucket nope (hint: add keyvalue: [{bucket: nope}] to the manifest)"),
+        ("/full", "a key has 1 to 1024 bytes, and this one 1025"),
+    ] {
+        assert_eq!(cluster.get(path).status, 500, "{path}");
+        let log = cluster.skiff(&["logs", "state"]).ok().stderr;
+        assert!(log.contains(told) && log.contains("at fetch (index.js:"), "{path}: {log}");
+    }
+}
