@@ -10,7 +10,9 @@
 //! | [`calls`] | from one service to another on the same node, beside loopback HTTP |
 //! | [`apply`] | from `skiff apply` of a component that is compiled to its first answer |
 //! | [`blobs`] | a large blob into the registry and out of it, beside docker-registry |
+//! | [`placement`] | what the control plane's decisions cost, and how good they are |
 //! | [`fleet`] | many small services, and how to ask them |
+//! | [`world`] | a fleet as the planners see it |
 //! | [`tiny`] | the components of those services |
 //! | [`cluster`] | a `skiff up` of the release binary, driven by its own command line |
 //! | [`peer`] | what Skiff is compared with |
@@ -31,12 +33,14 @@ mod fleet;
 mod load;
 mod neighbours;
 mod peer;
+mod placement;
 mod process;
 mod report;
 mod startup;
 mod stats;
 mod throughput;
 mod tiny;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +70,8 @@ enum Bench {
     Apply(apply::Options),
     /// A large blob into the registry and out of it again, beside docker-registry
     Blobs(blobs::Options),
+    /// What decisions of the control plane cost, and how good they are; runs nothing
+    Placement(placement::Options),
     /// The native server
     #[command(hide = true)]
     Native,
@@ -95,6 +101,7 @@ fn main() -> ExitCode {
         Bench::Calls(options) => calls::run(&options),
         Bench::Apply(options) => apply::run(&options),
         Bench::Blobs(options) => blobs::run(&options),
+        Bench::Placement(options) => placement::run(&options),
         Bench::Native => peer::serve(),
     };
     match result {

@@ -42,6 +42,8 @@ enum Name {
     Apply,
     /// A large blob into the registry and out of it again, beside docker-registry
     Blobs,
+    /// What decisions of the control plane cost, and how good they are
+    Placement,
 }
 
 impl Name {
@@ -55,11 +57,17 @@ impl Name {
             Self::Calls => "calls",
             Self::Apply => "apply",
             Self::Blobs => "blobs",
+            Self::Placement => "placement",
         }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if matches!(options.name, Name::Placement) {
+        // It runs nothing but the planners.
+        let mut bench = Command::new(binary::build("skiff-bench", "skiff-bench", Profile::Release)?);
+        return command::run(bench.arg(options.name.verb()).args(&options.args));
+    }
     let built = guests::build(&["hello", "probe"], guests::Origin::default())?;
     let folder = built.get("hello").and_then(|file| file.parent()).context("failed to find the guests' folder")?;
     let skiff = binary::build("skiff", "skiff", Profile::Release)?;
