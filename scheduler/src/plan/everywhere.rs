@@ -16,6 +16,8 @@ use super::state::Health;
 pub enum Standing {
     /// It is to have a replica.
     Wants,
+    /// It is to have one as soon as it can be heard again; it keeps what it has meanwhile.
+    Waits,
     /// It keeps what it has, and gets nothing.
     Keeps,
     /// It is not to have one.
@@ -59,14 +61,15 @@ pub fn plan(
             step.remove.extend(here.iter().map(|member| removal(member, Why::Unwanted)));
             continue;
         }
-        step.wanted += usize::from(standing == Standing::Wants || !here.is_empty());
+        let is_wanted = matches!(standing, Standing::Wants | Standing::Waits);
+        step.wanted += usize::from(is_wanted || !here.is_empty());
         let (mut new, old): (Vec<&Member>, Vec<&Member>) = here.iter().partition(|member| member.number == target);
         new.sort_unstable_by(|a, b| (b.health, &a.name).cmp(&(a.health, &b.name)));
         step.remove.extend(new.iter().skip(1).map(|member| removal(member, Why::Surplus)));
         match new.first().map(|member| member.health) {
             Some(Health::Ready) => step.remove.extend(old.iter().map(|member| removal(member, Why::Replaced))),
             Some(_) => under_way += usize::from(!old.is_empty()),
-            None if standing == Standing::Keeps => {}
+            None if standing != Standing::Wants => {}
             None if old.is_empty() => fresh.push(name.clone()),
             None => outdated.push(name.clone()),
         }
@@ -85,7 +88,7 @@ fn removal(member: &Member, why: Why) -> Removal {
 mod tests {
     use super::*;
 
-    /// `a:2r` is a ready replica of revision 2 on node a; `b` has none. A trailing `-` refuses, a trailing `=` keeps.
+    /// `a:2r` is a ready replica of revision 2 on node a; `b` has none. A trailing `-` refuses, a `=` keeps, a `?` waits.
     fn step(text: &str) -> String {
         let mut nodes = BTreeMap::new();
         let mut members: BTreeMap<NodeName, Vec<Member>> = BTreeMap::new();
@@ -94,9 +97,10 @@ mod tests {
             let standing = match node.chars().last() {
                 Some('-') => Standing::Refuses,
                 Some('=') => Standing::Keeps,
+                Some('?') => Standing::Waits,
                 _ => Standing::Wants,
             };
-            let name = NodeName::new(node.trim_end_matches(['-', '=']));
+            let name = NodeName::new(node.trim_end_matches(['-', '=', '?']));
             nodes.insert(name.clone(), standing);
             for (n, have) in have.split(',').filter(|have| !have.is_empty()).enumerate() {
                 let (number, letter) = have.split_at(1);
@@ -134,5 +138,7 @@ mod tests {
     fn what_cannot_be_heard_keeps_what_it_has() {
         assert_eq!(step("a=:1r b="), "1 +[] -[]");
         assert_eq!(step("a=:2s"), "1 +[] -[]");
+        // After a restart of the control plane nobody was heard yet: it is not done with nothing.
+        assert_eq!(step("a? b?:1r"), "2 +[] -[]");
     }
 }

@@ -287,6 +287,8 @@ impl Builder<'_> {
                 if required && !evicted { Standing::Keeps } else { Standing::Refuses }
             }
             Access::Open => Standing::Wants,
+            // For a moment: it is heard again, or given up.
+            Access::Suspect if seat.allows(self.placement()).is_ok() => Standing::Waits,
             Access::Cordoned | Access::Suspect | Access::Dead => Standing::Keeps,
             Access::Draining | Access::Gone => Standing::Refuses,
         };
