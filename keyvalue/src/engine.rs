@@ -32,6 +32,9 @@ const GROUP_BYTES: usize = 8 << 20;
 /// What may wait for the writer, in KiB. Who has more waits before it queues.
 const QUEUE_KIB: u32 = 16 << 10;
 
+/// Reads at once. Each takes microseconds where the pages are in memory.
+const READS_MAX: usize = 32;
+
 /// How much buckets may have, in bytes of keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -69,6 +72,7 @@ impl std::fmt::Debug for Engine {
 struct Handle {
     inner: Arc<Inner>,
     queue: Arc<Semaphore>,
+    reads: Semaphore,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -106,7 +110,8 @@ impl Engine {
         let place = Place::new(disk.clone(), path, layout);
         let inner = Inner { disk, place, limits, opened: RwLock::new(Opened::Not(Trust::Verify)) };
         let queue = Arc::new(Semaphore::new(QUEUE_KIB as usize));
-        Self(Arc::new(Handle { inner: Arc::new(inner), queue, writer: Mutex::default() }))
+        let reads = Semaphore::new(READS_MAX);
+        Self(Arc::new(Handle { inner: Arc::new(inner), queue, reads, writer: Mutex::default() }))
     }
 
     /// Does something with a bucket. What was answered is durable.
@@ -115,10 +120,12 @@ impl Engine {
         let bucket = bucket.to_owned();
         if op.is_read() {
             let inner = self.0.inner.clone();
-            let read = move || {
-                let answer = inner.read(|read| tables::read(read, &bucket, &op))?;
-                Ok(answer.unwrap_or_else(|| op.of_nothing()))
+            let read = move || match inner.read(|read| tables::read(read, &bucket, &op))? {
+                Some(answer) => Ok(answer?),
+                None => Ok(op.of_nothing()),
             };
+            // Others need these threads as well.
+            let _place = self.0.reads.acquire().await.map_err(|_| Error::Closed)?;
             return tokio::task::spawn_blocking(read).await.map_err(|error| Error::Read(error.to_string()))?;
         }
         let bytes = op.bytes();
@@ -405,6 +412,21 @@ mod tests {
         one.clear("shop/").await.unwrap();
         let left: Vec<String> = one.page(None).await.unwrap().into_iter().map(|(bucket, ..)| bucket).collect();
         assert_eq!(left, ["shop", "shop2/a"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_no_larger_than_a_question() {
+        let disk = SimDisk::new(0).disk();
+        disk.create_dir_all("/data").unwrap();
+        let one = Engine::new(disk, "/data/kv", Limits { bucket_bytes_max: 1 << 30, bytes_max: 1 << 30 });
+        let key = |n: usize| format!("k{n}");
+        for n in 0..5 {
+            let large = Value(vec![b'x'; crate::VALUE_BYTES_MAX]);
+            one.run("a", Op::Set { entries: vec![(key(n), large)] }).await.unwrap();
+        }
+        one.run("a", Op::Get { keys: (0..4).map(key).collect() }).await.unwrap();
+        assert_eq!(refused(&one, "a", Op::Get { keys: (0..5).map(key).collect() }).await, Refusal::LargeAnswer);
+        assert_eq!(refused(&one, "a", Op::Get { keys: vec![key(0); 1000] }).await, Refusal::LargeAnswer);
     }
 
     #[tokio::test]

@@ -163,6 +163,8 @@ pub enum Refusal {
     TooManyKeys { count: usize },
     #[error("one call takes up to {OP_BYTES_MAX} bytes of keys and values, and this one has {bytes}")]
     LargeOp { bytes: usize },
+    #[error("the values have more than the {OP_BYTES_MAX} bytes that one answer may have; ask for fewer keys")]
+    LargeAnswer,
     #[error("the bucket is full: it may have {max} bytes of keys and values")]
     BucketFull { max: u64 },
     #[error("the buckets of this node are full: together they may have {max} bytes of keys and values")]

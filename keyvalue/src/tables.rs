@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use crate::engine::Limits;
-use crate::op::{Answer, Op, PAGE_KEYS, Refusal, Value};
+use crate::op::{Answer, OP_BYTES_MAX, Op, PAGE_KEYS, Refusal, Value};
 
 /// By bucket and key.
 const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
@@ -19,10 +19,21 @@ pub(crate) fn make(write: &WriteTransaction) -> Result<(), redb::Error> {
 }
 
 /// The answer to an operation that only reads.
-pub(crate) fn read(read: &ReadTransaction, bucket: &str, op: &Op) -> Result<Answer, redb::Error> {
+pub(crate) fn read(read: &ReadTransaction, bucket: &str, op: &Op) -> Result<Result<Answer, Refusal>, redb::Error> {
     let values = read.open_table(VALUES)?;
-    Ok(match op {
-        Op::Get { keys } => Answer::Values(keys.iter().map(|key| get(&values, bucket, key)).collect::<Result<_, _>>()?),
+    Ok(Ok(match op {
+        Op::Get { keys } => {
+            let (mut found, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+            for key in keys {
+                let value = get(&values, bucket, key)?;
+                bytes += value.as_ref().map_or(0, |value| value.0.len());
+                if bytes > OP_BYTES_MAX {
+                    return Ok(Err(Refusal::LargeAnswer));
+                }
+                found.push(value);
+            }
+            Answer::Values(found)
+        }
         Op::Exists { key } => Answer::Exists(values.get((bucket, key.as_str()))?.is_some()),
         Op::Keys { after } => {
             let from = after.as_deref().unwrap_or_default();
@@ -47,7 +58,7 @@ pub(crate) fn read(read: &ReadTransaction, bucket: &str, op: &Op) -> Result<Answ
         }
         // The engine sends these to the writer.
         Op::Set { .. } | Op::Delete { .. } | Op::Increment { .. } | Op::Swap { .. } => Answer::Done,
-    })
+    }))
 }
 
 /// All values of all buckets from the one after `after` on, up to some bytes; for backups.

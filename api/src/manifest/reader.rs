@@ -119,7 +119,7 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
         Kind::Namespace => Typed::Namespace(Box::new(typed::<NamespaceSpec>(&metadata, &spec)?)),
         Kind::ImagePolicy => Typed::ImagePolicy(Box::new(typed::<ImagePolicySpec>(&metadata, &spec)?)),
         Kind::Config => Typed::Config(Box::new(typed::<ConfigSpec>(&metadata, &spec)?)),
-        Kind::Secret => Typed::Secret(Box::new(typed::<SecretSpec>(&metadata, &spec)?)),
+        Kind::Secret => Typed::Secret(Box::new(typed::<SecretSpec>(&metadata, &spec).map_err(without_value)?)),
         _ => {
             let at = node.nearest("kind");
             let message = format!("a {kind} is written by Skiff itself");
@@ -265,6 +265,12 @@ fn sparse(kind: Kind, metadata: &Metadata, spec: Value) -> Value {
     json!({"apiVersion": API_VERSION, "kind": kind, "metadata": kept, "spec": spec})
 }
 
+/// What is wrong with a secret is said without what was found in its place.
+fn without_value(fault: Fault) -> Fault {
+    let message = fault.message.split(", found").next().unwrap_or_default().to_owned();
+    Fault { message, ..fault }
+}
+
 fn split_hint(at: &Node, text: &str) -> Fault {
     match text.strip_suffix(')').and_then(|text| text.split_once(" (hint: ")) {
         Some((message, hint)) => at.fault(message, Some(hint.to_owned())),
@@ -379,6 +385,14 @@ mod tests {
         assert!(tag.starts_with("a.yaml:8:16: repositories[0]: \"shop/cart:1\" names no repositories"), "{tag}");
         let unknown = error(&format!("{with_key}repository: [a]\n"));
         assert!(unknown.contains("did you mean repositories?"), "{unknown}");
+    }
+
+    #[test]
+    fn a_fault_of_a_secret_does_not_show_its_value() {
+        let said = error("kind: Secret\nname: stripe\ndata: {PIN: 123456}\n");
+        assert_eq!(said, "a.yaml:3:13: data.PIN: expected text (hint: put the value in quotes)");
+        let said = error("kind: Secret\nname: stripe\ndata: hunter2\n");
+        assert!(said.starts_with("a.yaml:3:7: data: ") && !said.contains("hunter2"), "{said}");
     }
 
     #[test]

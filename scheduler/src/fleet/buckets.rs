@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use skiff_api::{Code, Name, Problem, Uid};
 use skiff_keyvalue::{Answer, Engine, Error, OP_BYTES_MAX, Op};
 use skiff_link::Peer;
+use tokio::sync::Semaphore;
 
 use super::Fleet;
 use crate::api::Answered;
@@ -24,6 +25,8 @@ use crate::controllers::Oracle;
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Base64 and what stands around it take less than as much again.
 const BODY_BYTES_MAX: usize = 2 * OP_BYTES_MAX;
+/// Requests at once that are in memory with their bodies; the others wait before theirs are read.
+const REQUESTS_MAX: usize = 64;
 /// A megabyte arrives in that time over a line of 300 kbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,11 +48,13 @@ pub(super) struct Buckets {
     pub(super) engine: Engine,
     pub(super) oracle: Oracle,
     known: Arc<Mutex<HashMap<Use, Instant>>>,
+    places: Arc<Semaphore>,
 }
 
 impl Buckets {
     pub(super) fn new(fleet: Fleet, engine: Engine, oracle: Oracle) -> Self {
-        Self { fleet, engine, oracle, known: Arc::default() }
+        let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+        Self { fleet, engine, oracle, known: Arc::default(), places }
     }
 
     async fn may_use(&self, uid: &Uid, namespace: &Name, bucket: &Name) -> bool {
@@ -76,6 +81,8 @@ pub(super) async fn run(State(buckets): State<Buckets>, request: Request) -> Ans
     if let Err(why) = buckets.fleet.gate.admit(peer, buckets.fleet.clock.now()) {
         return Err(Problem::new(Code::NodeRevoked, why.to_string()).into());
     }
+    // Nobody closes it.
+    let _place = buckets.places.acquire().await.ok();
     let BucketRequest { namespace, bucket, op } = read(body).await?;
     if !buckets.may_use(&peer.uid, &namespace, &bucket).await {
         let detail = format!("no replica on this node names the bucket {bucket} of namespace {namespace}");
