@@ -43,6 +43,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// A key with its value, if it has one.
+pub type Entry = (String, Option<Vec<u8>>);
+
 /// A bucket.
 pub struct Bucket {
     name: String,
@@ -136,7 +139,7 @@ impl Bucket {
     }
 
     /// Each key with its value.
-    pub fn get_many(&self, keys: &[String]) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    pub fn get_many(&self, keys: &[String]) -> Result<Vec<Entry>, Error> {
         batch::get_many(&self.bucket, keys).map_err(|error| self.failed(error))
     }
 
