@@ -9,6 +9,8 @@
 pub enum Access {
     /// Linked for every component; the text says what it can reach.
     Ambient { reach: &'static str },
+    /// Linked as well, and of no use to a service whose manifest does not have this line.
+    Granted { reach: &'static str, line: &'static str },
     /// Known, but in another version than `offered`.
     OtherVersion { offered: &'static str },
     /// Nobody offers it.
@@ -46,13 +48,15 @@ pub const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
 /// What a component exports to run on its own, in any patch version.
 pub const RUN: &str = "wasi:cli/run@0.2";
 
-/// Settings have no stable version yet: there is this one, and no other that is compatible.
 const CONFIG_NAME: &str = "wasi:config/store";
-const CONFIG_VERSION: &str = "0.2.0-rc.1";
 
-/// The same of buckets.
 const KEYVALUE_NAME: &str = "wasi:keyvalue/";
-const KEYVALUE_VERSION: &str = "0.2.0-draft2";
+
+/// What has no stable version yet: there is this one, and no other that is compatible.
+const UNSTABLE: [(&str, &str); 2] = [(CONFIG_NAME, "0.2.0-rc.1"), (KEYVALUE_NAME, "0.2.0-draft2")];
+
+/// What a manifest says so that its guests have buckets.
+const KEYVALUE_LINE: &str = "keyvalue: [{bucket: NAME}]";
 
 const RUN_NAME: &str = "wasi:cli/run";
 
@@ -63,23 +67,32 @@ pub fn access(import: &str) -> Access {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
     let fits = |prefix: &str| if prefix.ends_with('/') { name.starts_with(prefix) } else { name == prefix };
     let Some((prefix, reach)) = AMBIENT.iter().find(|(prefix, _)| fits(prefix)) else { return Access::Unknown };
-    match is_offered(version) {
-        _ if *prefix == HANDLER_NAME => Access::Unknown,
-        _ if *prefix == KEYVALUE_NAME && version != KEYVALUE_VERSION => {
-            Access::OtherVersion { offered: KEYVALUE_VERSION }
-        }
-        _ if *prefix == CONFIG_NAME && version != CONFIG_VERSION => Access::OtherVersion { offered: CONFIG_VERSION },
-        true => Access::Ambient { reach },
-        false => Access::OtherVersion { offered: WASI_VERSION },
+    if *prefix == HANDLER_NAME {
+        return Access::Unknown;
+    }
+    let exact = UNSTABLE.iter().find(|(name, _)| name == prefix).map(|(_, exact)| *exact);
+    match (exact, is_offered(version)) {
+        (Some(exact), _) if version != exact => Access::OtherVersion { offered: exact },
+        (None, false) => Access::OtherVersion { offered: WASI_VERSION },
+        _ if *prefix == KEYVALUE_NAME => Access::Granted { reach, line: KEYVALUE_LINE },
+        _ => Access::Ambient { reach },
     }
 }
 
 /// The first import that no node would link, and why, as the end of a sentence that names the component.
 pub fn refused<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, String)> {
     imports.into_iter().find_map(|import| match access(import) {
-        Access::Ambient { .. } => None,
+        Access::Ambient { .. } | Access::Granted { .. } => None,
         Access::OtherVersion { offered } => Some((import, format!("which is offered in version {offered} only"))),
         Access::Unknown => Some((import, "which no node offers".to_owned())),
+    })
+}
+
+/// The first import that needs a line in the manifest, and the line.
+pub fn needed<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, &'static str)> {
+    imports.into_iter().find_map(|import| match access(import) {
+        Access::Granted { line, .. } => Some((import, line)),
+        Access::Ambient { .. } | Access::OtherVersion { .. } | Access::Unknown => None,
     })
 }
 
@@ -113,6 +126,9 @@ mod tests {
         assert_eq!(access("wasi:http/types@0.3.0"), Access::OtherVersion { offered: "0.2" });
         assert_eq!(access("wasi:http/types@0.20.0"), Access::OtherVersion { offered: "0.2" });
         assert!(matches!(access("wasi:config/store@0.2.0-rc.1"), Access::Ambient { .. }));
+        assert!(matches!(access("wasi:keyvalue/batch@0.2.0-draft2"), Access::Granted { .. }));
+        let needed = needed(["wasi:io/poll@0.2.1", "wasi:keyvalue/store@0.2.0-draft2"]);
+        assert_eq!(needed, Some(("wasi:keyvalue/store@0.2.0-draft2", "keyvalue: [{bucket: NAME}]")));
         assert_eq!(access("wasi:keyvalue/store@0.2.0"), Access::OtherVersion { offered: "0.2.0-draft2" });
         assert_eq!(access("wasi:config/store@0.2.0-draft"), Access::OtherVersion { offered: "0.2.0-rc.1" });
         assert_eq!(access("wasi:io/streams"), Access::OtherVersion { offered: "0.2" });

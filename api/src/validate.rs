@@ -5,7 +5,7 @@
 mod config;
 mod container;
 
-pub use config::{config, secret};
+pub use config::{DATA_BYTES_MAX, config, secret};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -133,7 +133,7 @@ pub(crate) enum Verb {
     Rm(RmArgs),
     /// Delete objects
     Delete(DeleteArgs),
-    /// Write all of the cluster into a file, while it serves: objects, registry, token and authority
+    /// Write all of the cluster into a file, while it serves: objects, registry, buckets, and the keys of all
     Backup(BackupArgs),
     /// Fill an empty data folder from a backup, before `skiff server` or `skiff up` is started on it
     Restore(RestoreArgs),

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 /// A key is text.
 pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Keys and values of one operation together.
-pub const OP_BYTES_MAX: usize = 4 << 20;
+/// Keys and values of one operation together, and values of one answer. Less than guests can hand over in one call at all, so
+/// that who asks for too much is told so.
+pub const OP_BYTES_MAX: usize = 2 << 20;
 /// Keys that one operation names.
 pub const KEYS_MAX: usize = 1000;
 /// Keys in one answer to [`Op::Keys`].

@@ -187,8 +187,3 @@ fn get(
 ) -> Result<Option<Value>, redb::Error> {
     Ok(values.get((bucket, key))?.map(|value| Value(value.value().to_vec())))
 }
-
-#[cfg(test)]
-pub(crate) fn print(value: &[u8]) -> crate::op::Print {
-    Value(value.to_vec()).print()
-}

@@ -25,16 +25,26 @@ impl Vault {
     }
 
     /// Seals what is in the clear. What is sealed must open here: its key may be another cluster's, or its place another's.
-    pub fn seal(&self, namespace: &Name, name: &str, data: &mut BTreeMap<String, SecretText>) -> Result<(), SealError> {
+    /// Answers how many bytes of keys and values in the clear that is.
+    pub fn seal(
+        &self,
+        namespace: &Name,
+        name: &str,
+        data: &mut BTreeMap<String, SecretText>,
+    ) -> Result<usize, SealError> {
+        let mut bytes = 0;
         for (key, text) in data {
             let place = [namespace.as_str(), name, key];
-            if !SealKey::is_sealed(text.reveal()) {
+            bytes += key.len();
+            if SealKey::is_sealed(text.reveal()) {
+                let opened = self.0.unseal(&place, text.reveal());
+                bytes += opened.map_err(|why| SealError { key: key.clone(), why })?.len();
+            } else {
+                bytes += text.reveal().len();
                 *text = SecretText::new(self.0.seal(&place, text.reveal()));
-            } else if let Err(why) = self.0.unseal(&place, text.reveal()) {
-                return Err(SealError { key: key.clone(), why });
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The values of a Secret in the clear, if each opens.
@@ -61,9 +71,9 @@ mod tests {
         let vault = Vault::new(SealKey::generate().unwrap());
         let shop: Name = "shop".parse().unwrap();
         let mut data = BTreeMap::from([("KEY".to_owned(), SecretText::new("hunter2"))]);
-        vault.seal(&shop, "stripe", &mut data).unwrap();
+        assert_eq!(vault.seal(&shop, "stripe", &mut data).unwrap(), 10);
         let sealed = data.clone();
-        vault.seal(&shop, "stripe", &mut data).unwrap();
+        assert_eq!(vault.seal(&shop, "stripe", &mut data).unwrap(), 10);
         assert_eq!(data, sealed, "sealed once");
         assert_eq!(vault.seal(&shop, "other", &mut data).unwrap_err().key, "KEY");
 

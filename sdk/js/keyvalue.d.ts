@@ -18,7 +18,7 @@ export interface Bucket {
   exists(key: string): boolean;
   /** All keys in their order. */
   keys(): string[];
-  /** Adds to a number, which is kept as decimal text, and answers the sum. No two callers get the same one. */
+  /** Adds to a number, which is kept as decimal text, and answers the sum. No two callers get the same one. Exact up to 2^53. */
   increment(key: string, delta?: number): number;
   /** Makes a new value of the one that is there, as though nobody else did so at the same time; `change` may be called several times. */
   update(key: string, change: (value: Uint8Array | undefined) => string | Uint8Array): void;

@@ -195,6 +195,12 @@ impl Client {
         self.json(self.request(Method::POST, "/v1/apply", &query).json(sparse)).await
     }
 
+    /// Makes an object that is not there yet.
+    pub async fn create<S: Spec>(&self, object: &Object<S>) -> Result<Object<S>, Error> {
+        let scope = object.metadata.namespace.clone().map_or(Scope::All, Scope::Namespace);
+        self.json(self.request(Method::POST, &scope.path(S::KIND), &[]).json(object)).await
+    }
+
     /// Replaces an object; its resource version, if there is one, must be the current one.
     pub async fn replace<S: Spec>(&self, object: &Object<S>) -> Result<Object<S>, Error> {
         let scope = object.metadata.namespace.clone().map_or(Scope::All, Scope::Namespace);

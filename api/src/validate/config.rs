@@ -6,9 +6,9 @@ use super::{Fault, metadata, quoted};
 use crate::id::Name;
 use crate::resource::{Config, Secret, ServiceSpec};
 
-/// All values of one object. Every replica that reads it gets all of it.
-const DATA_BYTES_MAX: usize = 64 << 10;
-/// A sealed value is longer than what is in it, by half and a little.
+/// All values of one object, in the clear. Every replica that reads it gets all of it.
+pub const DATA_BYTES_MAX: usize = 64 << 10;
+/// A sealed value is longer than what is in it, by half and a little; who opens it knows how long that is.
 const SEALED_BYTES_MAX: usize = 160 << 10;
 const KEY_BYTES_MAX: usize = 253;
 /// Configs and Secrets of one service, each.

@@ -5,10 +5,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
-use skiff_api::client::{ApplyAction, Run};
-use skiff_api::resource::API_VERSION;
-use skiff_api::{Kind, Name};
+use skiff_api::client::Client;
+use skiff_api::resource::{ConfigSpec, Metadata, NamespaceSpec, Object, SecretSpec, SecretText, Spec};
+use skiff_api::{Code, Kind};
 
 use crate::Outcome;
 use crate::args::{CreateArgs, CreateVerb};
@@ -20,58 +19,77 @@ const VALUE_BYTES_MAX: u64 = 1 << 20;
 const STDIN: &str = "-";
 
 pub(super) async fn run(context: &Context, verb: CreateVerb) -> Outcome {
-    let (kind, name, namespace, data, replace) = match verb {
-        CreateVerb::Namespace { name } => (Kind::Namespace, name, None, BTreeMap::new(), false),
-        CreateVerb::Secret(args) => parts(Kind::Secret, args)?,
-        CreateVerb::Config(args) => parts(Kind::Config, args)?,
-    };
     let client = context.client()?;
-    let place = namespace.clone().unwrap_or_else(|| name.clone());
-    let exists = match client.get_value(kind, &place, name.as_str()).await {
-        Ok(_) => true,
-        Err(error) if error.is_not_found() => false,
-        Err(error) => return Err(error.into()),
-    };
-    let object = format!("{}/{name}", kind.singular());
-    if exists && !replace {
-        let hint = match kind {
-            Kind::Namespace => "change it with `skiff apply`".to_owned(),
-            kind => format!("change it with --replace, or delete it with `skiff delete {} {name}`", kind.singular()),
-        };
-        let text = format!("failed to create {object}: it is there already (hint: {hint})");
-        return Err(Failure::message(Exit::Conflict, text));
+    match verb {
+        CreateVerb::Namespace { name } => {
+            let object = Object::<NamespaceSpec>::new(Metadata::new(None, name.as_str()), NamespaceSpec::default());
+            create(&client, &object, "change it with `skiff apply`".to_owned()).await
+        }
+        CreateVerb::Config(args) => {
+            let data = data(Kind::Config, &args)?;
+            keep(&client, args, |spec: &mut ConfigSpec| spec.data = data).await
+        }
+        CreateVerb::Secret(args) => {
+            let data = data(Kind::Secret, &args)?;
+            let data = data.into_iter().map(|(key, value)| (key, SecretText::new(value))).collect();
+            keep(&client, args, |spec: &mut SecretSpec| spec.data = data).await
+        }
     }
-    let mut document = json!({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": {}});
-    if let Some(namespace) = &namespace {
-        document["metadata"]["namespace"] = json!(namespace);
-        document["spec"]["data"] = json!(data);
+}
+
+/// Makes an object that must not be there yet.
+async fn create<S: Spec>(client: &Client, object: &Object<S>, otherwise: String) -> Outcome {
+    let name = format!("{}/{}", S::KIND.singular(), object.metadata.name);
+    match client.create(object).await {
+        Ok(_) => {
+            println!("{name} created");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.code() == Some(Code::AlreadyExists) => {
+            let text = format!("failed to create {name}: it is there already (hint: {otherwise})");
+            Err(Failure::message(Exit::Conflict, text))
+        }
+        Err(error) => Err(error.into()),
     }
-    let applied = client.apply(&document, Run::Real).await?;
-    let did = match applied.action {
-        ApplyAction::Created => "created",
-        ApplyAction::Configured => "configured",
-        ApplyAction::Unchanged => "unchanged",
+}
+
+/// The same of one that has data; with `--replace`, what one that is there has becomes this.
+async fn keep<S: Spec + Default>(client: &Client, args: CreateArgs, set: impl FnOnce(&mut S)) -> Outcome {
+    let CreateArgs { name, replace, namespace, .. } = args;
+    let namespace = namespace.namespace;
+    let live = match replace {
+        true => client.get::<S>(&namespace, name.as_str()).await.map(Some),
+        false => Ok(None),
     };
-    println!("{object} {did}");
+    let live = match live {
+        Err(error) if error.is_not_found() => None,
+        live => live?,
+    };
+    let kind = S::KIND.singular();
+    let Some(mut live) = live else {
+        let mut object = Object::<S>::new(Metadata::new(Some(namespace), name.as_str()), S::default());
+        set(&mut object.spec);
+        let otherwise = format!("change it with --replace, or delete it with `skiff delete {kind} {name}`");
+        return create(client, &object, otherwise).await;
+    };
+    let generation = live.metadata.generation;
+    set(&mut live.spec);
+    let did = match client.replace(&live).await?.metadata.generation == generation {
+        true => "unchanged",
+        false => "configured",
+    };
+    println!("{kind}/{name} {did}");
     Ok(ExitCode::SUCCESS)
 }
 
-type Parts = (Kind, Name, Option<Name>, BTreeMap<String, String>, bool);
-
-fn parts(kind: Kind, args: CreateArgs) -> Result<Parts, Failure> {
-    let data = data(&args)?;
-    if data.is_empty() {
-        let (kind, name) = (kind.singular(), &args.name);
-        let text = format!(
-            "failed to create {kind}/{name}: it would be empty (hint: --from-literal KEY=VALUE, --from-file [KEY=]FILE or --from-env-file FILE)"
-        );
-        return Err(Failure::message(Exit::Invalid, text));
+/// The values that were named, each key once; at least one.
+fn data(kind: Kind, args: &CreateArgs) -> Result<BTreeMap<String, String>, Failure> {
+    let is_stdin = |text: &&String| text.rsplit('=').next() == Some(STDIN);
+    let literals = args.literals.iter().filter(|text| text.split_once('=').is_some_and(|(_, value)| value == STDIN));
+    let env_files = args.env_files.iter().filter(|path| path.as_os_str() == STDIN);
+    if literals.count() + args.files.iter().filter(is_stdin).count() + env_files.count() > 1 {
+        return Err(invalid("only one of them can come from standard input".to_owned()));
     }
-    Ok((kind, args.name, Some(args.namespace.namespace), data, args.replace))
-}
-
-/// The values that were named, each key once.
-fn data(args: &CreateArgs) -> Result<BTreeMap<String, String>, Failure> {
     let mut data = BTreeMap::new();
     let mut add = |key: &str, value: String| match data.insert(key.to_owned(), value) {
         None => Ok(()),
@@ -107,6 +125,13 @@ fn data(args: &CreateArgs) -> Result<BTreeMap<String, String>, Failure> {
             };
             add(key.trim(), value.to_owned())?;
         }
+    }
+    if data.is_empty() {
+        let (kind, name) = (kind.singular(), &args.name);
+        let text = format!(
+            "failed to create {kind}/{name}: it would be empty (hint: --from-literal KEY=VALUE, --from-file [KEY=]FILE or --from-env-file FILE)"
+        );
+        return Err(Failure::message(Exit::Invalid, text));
     }
     Ok(data)
 }
@@ -151,7 +176,7 @@ mod tests {
 
     fn read_args(args: &[&str]) -> Result<BTreeMap<String, String>, String> {
         let args = CreateArgs::try_parse_from([&["create", "stripe"], args].concat()).map_err(|e| e.to_string())?;
-        data(&args).map_err(|failure| failure.to_string())
+        data(Kind::Secret, &args).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -175,6 +200,10 @@ mod tests {
         assert!(said.contains("KEY=VALUE") && !said.contains("hunter2"), "{said}");
         assert!(read_args(&["--from-literal", "a=1", "--from-literal", "a=2"]).unwrap_err().contains("twice"));
         assert!(read_args(&["--from-file", "-"]).unwrap_err().contains("KEY=-"));
+        let twice = ["--from-literal", "a=-", "--from-file", "b=-"];
+        assert!(read_args(&twice).unwrap_err().contains("only one of them"));
+        assert!(read_args(&[]).unwrap_err().contains("secret/stripe: it would be empty"));
+        assert!(read_args(&["--from-file", "/nowhere/key"]).unwrap_err().contains("/nowhere/key"));
     }
 
     #[test]

@@ -110,10 +110,11 @@ fn packed(name: String, artifact: Result<Artifact, skiff_registry::client::Inval
     })
 }
 
-/// `ambient` or `refused`, and what that means.
+/// `ambient`, `granted` or `refused`, and what that means.
 fn verdict(import: &str) -> (&'static str, String) {
     match capability::access(import) {
         Access::Ambient { reach } => ("ambient", reach.to_owned()),
+        Access::Granted { reach, line } => ("granted", format!("{reach} (needs `{line}`)")),
         Access::OtherVersion { offered } => ("refused", format!("offered in version {offered} only")),
         Access::Unknown => ("refused", "no node offers it".to_owned()),
     }

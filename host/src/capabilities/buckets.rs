@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use skiff_api::id::Name;
 use skiff_api::resource::{BucketScope, Template};
-use skiff_keyvalue::{Answer, Engine, Error, Op, Value};
+use skiff_keyvalue::{Answer, Engine, Error, Op, Print};
 
 /// What a bucket of the whole cluster is reached by.
 pub trait ClusterBuckets: Send + Sync + 'static {
@@ -39,12 +39,12 @@ pub struct Bucket {
     scope: BucketScope,
 }
 
-/// A value that was looked at.
+/// A value that was looked at. It is not kept: a guest may hold thousands of these, and they are not in its own memory.
 #[derive(Debug)]
 pub struct Cas {
     pub(crate) bucket: Bucket,
     pub(crate) key: String,
-    pub(crate) current: Option<Value>,
+    pub(crate) seen: Option<Print>,
 }
 
 impl fmt::Debug for Bucket {

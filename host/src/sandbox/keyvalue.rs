@@ -21,8 +21,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// Nothing else is answered to what was asked.
-fn odd<T>() -> Outcome<T> {
-    Ok(Err(Error::Other("the answer is none to the question".to_owned())))
+fn odd() -> Error {
+    Error::Other("the answer is none to the question".to_owned())
 }
 
 impl State {
@@ -30,17 +30,14 @@ impl State {
         let bucket = self.table().get(bucket)?.clone();
         Ok(bucket.run(op).await.map_err(Error::Other))
     }
+}
 
-    async fn look(&mut self, bucket: Bucket, key: String) -> Outcome<Resource<Cas>> {
-        let read = bucket.run(Op::Get { keys: vec![key.clone()] }).await;
-        match read {
-            Ok(Answer::Values(values)) => {
-                let current = values.into_iter().next().flatten();
-                Ok(Ok(self.table().push(Cas { bucket, key, current })?))
-            }
-            Ok(_) => odd(),
-            Err(error) => Ok(Err(Error::Other(error))),
-        }
+/// The value of one key.
+async fn look(bucket: &Bucket, key: &str) -> Result<Option<Value>, Error> {
+    match bucket.run(Op::Get { keys: vec![key.to_owned()] }).await {
+        Ok(Answer::Values(values)) => Ok(values.into_iter().next().flatten()),
+        Ok(_) => Err(odd()),
+        Err(error) => Err(Error::Other(error)),
     }
 }
 
@@ -55,11 +52,8 @@ impl store::Host for State {
 
 impl store::HostBucket for State {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Outcome<Option<Vec<u8>>> {
-        match self.run(&bucket, Op::Get { keys: vec![key] }).await? {
-            Ok(Answer::Values(values)) => Ok(Ok(values.into_iter().next().flatten().map(|value| value.0))),
-            Ok(_) => odd(),
-            Err(error) => Ok(Err(error)),
-        }
+        let bucket = self.table().get(&bucket)?.clone();
+        Ok(look(&bucket, &key).await.map(|value| value.map(|value| value.0)))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Outcome<()> {
@@ -74,7 +68,7 @@ impl store::HostBucket for State {
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Outcome<bool> {
         match self.run(&bucket, Op::Exists { key }).await? {
             Ok(Answer::Exists(is_there)) => Ok(Ok(is_there)),
-            Ok(_) => odd(),
+            Ok(_) => Ok(Err(odd())),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -85,7 +79,7 @@ impl store::HostBucket for State {
                 let cursor = keys.last().filter(|_| more).cloned();
                 Ok(Ok(KeyResponse { keys, cursor }))
             }
-            Ok(_) => odd(),
+            Ok(_) => Ok(Err(odd())),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -100,21 +94,21 @@ impl atomics::Host for State {
     async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Outcome<i64> {
         match self.run(&bucket, Op::Increment { key, delta }).await? {
             Ok(Answer::Number(sum)) => Ok(Ok(sum)),
-            Ok(_) => odd(),
+            Ok(_) => Ok(Err(odd())),
             Err(error) => Ok(Err(error)),
         }
     }
 
     async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), CasError>> {
-        let Cas { bucket, key, current } = self.table().delete(cas)?;
-        let op = Op::Swap { key: key.clone(), seen: current.as_ref().map(Value::print), value: Value(value) };
+        let Cas { bucket, key, seen } = self.table().delete(cas)?;
+        let op = Op::Swap { key: key.clone(), seen, value: Value(value) };
         match bucket.run(op).await {
             Ok(Answer::Swapped { done: true, .. }) => Ok(Ok(())),
             Ok(Answer::Swapped { done: false, now }) => {
-                let newer = self.table().push(Cas { bucket, key, current: now })?;
+                let newer = self.table().push(Cas { bucket, key, seen: now.as_ref().map(Value::print) })?;
                 Ok(Err(CasError::CasFailed(newer)))
             }
-            Ok(_) => Ok(odd::<()>()?.map_err(CasError::StoreError)),
+            Ok(_) => Ok(Err(CasError::StoreError(odd()))),
             Err(error) => Ok(Err(CasError::StoreError(Error::Other(error)))),
         }
     }
@@ -123,11 +117,23 @@ impl atomics::Host for State {
 impl atomics::HostCas for State {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Outcome<Resource<Cas>> {
         let bucket = self.table().get(&bucket)?.clone();
-        self.look(bucket, key).await
+        match look(&bucket, &key).await {
+            Ok(now) => Ok(Ok(self.table().push(Cas { bucket, key, seen: now.as_ref().map(Value::print) })?)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
+    /// Looks again: what it answers is what is swapped.
     async fn current(&mut self, cas: Resource<Cas>) -> Outcome<Option<Vec<u8>>> {
-        Ok(Ok(self.table().get(&cas)?.current.as_ref().map(|value| value.0.clone())))
+        let Cas { bucket, key, .. } = self.table().get(&cas)?;
+        let (bucket, key) = (bucket.clone(), key.clone());
+        match look(&bucket, &key).await {
+            Ok(now) => {
+                self.table().get_mut(&cas)?.seen = now.as_ref().map(Value::print);
+                Ok(Ok(now.map(|value| value.0)))
+            }
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
@@ -146,7 +152,7 @@ impl batch::Host for State {
             Ok(Answer::Values(values)) => {
                 Ok(Ok(keys.into_iter().zip(values.into_iter().map(|value| value.map(|value| value.0))).collect()))
             }
-            Ok(_) => odd(),
+            Ok(_) => Ok(Err(odd())),
             Err(error) => Ok(Err(error)),
         }
     }

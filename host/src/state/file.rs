@@ -361,4 +361,38 @@ mod tests {
         save(&files, &routes("cart", failed)).unwrap();
         assert_eq!(store(&sim.power_cut()).unwrap().routes.read().unwrap(), routes("cart", failed));
     }
+
+    #[test]
+    fn secrets_are_sealed_on_disk_and_missing_once_their_key_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || StateFiles::open(Disk::real(), dir.path().to_owned()).unwrap().desired;
+        let secrets = [("KEY".to_owned(), SecretText::new("hunter2"))].into();
+        let config = [("REGION".to_owned(), "eu".to_owned())].into();
+        let settings = Settings { secrets, config, ..Settings::default() };
+        let replica = ReplicaKey { namespace: "shop".parse().unwrap(), name: skiff_api::ReplicaName::new("cart-1-a") };
+        let assignment = Assignment {
+            replica: replica.clone(),
+            uid: Uid::new("1"),
+            service: "cart".parse().unwrap(),
+            revision: skiff_api::RevisionName::new("cart-1"),
+            template: Arc::new(skiff_api::resource::ServiceSpec::new("cart:1".parse().unwrap()).template()),
+            trust: None,
+            settings: Some(Arc::new(settings)),
+        };
+        let fence = |counter| Fence { epoch: 1, term: 1, counter };
+        let set = Set { fence: fence(1), items: [(replica.clone(), assignment.clone())].into() };
+        let kept = open();
+        kept.write(&set).unwrap();
+        let change = Change { fence: fence(2), after: fence(1), upsert: vec![assignment.clone()], remove: Vec::new() };
+        assert_eq!(kept.append(&[change]).unwrap(), Appended::Durable);
+        for name in ["desired.json", "desired.journal"] {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            assert!(text.contains("sealed:1:") && !text.contains("hunter2"), "{name}: {text}");
+        }
+        assert_eq!(open().read().unwrap().items[&replica], assignment);
+        std::fs::remove_file(dir.path().join(KEY)).unwrap();
+        let lost = open().read().unwrap().items[&replica].settings.clone().unwrap();
+        assert_eq!((lost.get("KEY"), lost.get("REGION")), (None, Some("eu")));
+        assert_eq!(lost.missing, ["secret value KEY"]);
+    }
 }

@@ -21,6 +21,7 @@ mod peers;
 mod restart;
 mod routes;
 mod serve;
+mod settings;
 mod signed;
 mod streams;
 mod support;

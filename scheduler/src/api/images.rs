@@ -74,7 +74,12 @@ pub(super) async fn pin(
     if is_same {
         service.spec.image = written.clone();
         // What it holds is known: nothing else in the spec may have changed to what does not go with it.
-        if live.is_some_and(|live| live.runtime == service.spec.runtime && role::is_same(live, &service.spec)) {
+        let fits_still = |live: &ServiceSpec| {
+            live.runtime == service.spec.runtime
+                && role::is_same(live, &service.spec)
+                && live.keyvalue.is_empty() == service.spec.keyvalue.is_empty()
+        };
+        if live.is_some_and(fits_still) {
             match service.spec.runtime {
                 Some(Runtime::Docker) => contained(&service.spec)?,
                 _ => bare(&service.spec)?,
@@ -193,7 +198,12 @@ fn fits(spec: &ServiceSpec, written: &ImageRef, artifact: &Artifact) -> Result<(
         let hint = "build it as a component for wasi:http, such as with the SDK's template, or as a command";
         return Err(invalid(detail).hint(hint).into());
     }
-    if let Some((import, why)) = capability::refused(imports.iter().map(String::as_str)) {
+    let imports = || imports.iter().map(String::as_str);
+    if let Some((import, line)) = capability::needed(imports()).filter(|_| spec.keyvalue.is_empty()) {
+        let problem = invalid(format!("image {written} imports {import}, and the service names no bucket"));
+        return Err(problem.hint(format!("add `{line}` to the manifest")).into());
+    }
+    if let Some((import, why)) = capability::refused(imports()) {
         let problem = invalid(format!("image {written} imports {import}, {why}"));
         let name = written.without_digest();
         let hint = format!("build it without; `skiff inspect {name}` shows every import, and what may be imported");

@@ -45,7 +45,7 @@ async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<R
 }
 
 /// What services are told goes only when none of them asks for it.
-async fn remove_source<S: Indexed>(state: &ApiState, target: &Target) -> Result<Response> {
+async fn remove_source<S: settings::Source>(state: &ApiState, target: &Target) -> Result<Response> {
     let mut attempt = 1;
     loop {
         let live = state.objects.find::<S>(target.namespace.as_ref(), &target.name).await?;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use skiff_api::manifest::{Document, Typed};
-use skiff_api::resource::{Config, ConfigSpec, Object, Secret, SecretSpec, Selector, Service, ServiceSpec};
-use skiff_api::validate::is_variable;
+use skiff_api::resource::{ConfigSpec, Object, SecretSpec, Selector, Service, ServiceSpec};
+use skiff_api::validate::{DATA_BYTES_MAX, is_variable};
 use skiff_api::{Code, Kind, Name, Problem};
 
 use super::ApiState;
@@ -19,16 +19,49 @@ use crate::objects::{Change, Indexed, ObjectKey, Objects};
 /// How many services a refusal names.
 const USERS_SHOWN_MAX: usize = 5;
 
+/// A Config or a Secret.
+pub(super) trait Source: Indexed {
+    fn keys(&self) -> impl Iterator<Item = &String> + Clone;
+
+    /// The names of those that a service reads.
+    fn named(service: &ServiceSpec) -> &[Name];
+}
+
+impl Source for ConfigSpec {
+    fn keys(&self) -> impl Iterator<Item = &String> + Clone {
+        self.data.keys()
+    }
+
+    fn named(service: &ServiceSpec) -> &[Name] {
+        &service.config
+    }
+}
+
+impl Source for SecretSpec {
+    fn keys(&self) -> impl Iterator<Item = &String> + Clone {
+        self.data.keys()
+    }
+
+    fn named(service: &ServiceSpec) -> &[Name] {
+        &service.secrets
+    }
+}
+
 /// Seals what a document of a Secret has in the clear, before anything else is done with it.
 pub(super) fn conceal(state: &ApiState, document: &mut Document, path: Option<&Name>) -> Result<()> {
     let Typed::Secret(secret) = &mut document.typed else { return Ok(()) };
     let named = path.cloned().or_else(|| document.namespace.clone());
     let Some(namespace) = namespace_of(Kind::Secret, named) else { return Ok(()) };
     let object = format!("secret/{namespace}/{}", secret.metadata.name);
-    state.vault.seal(&namespace, &secret.metadata.name, &mut secret.spec.data).map_err(|error| {
-        let problem = invalid(format!("{object}: {error}")).object(object);
-        problem.hint("write the value itself: what is sealed belongs to one cluster, namespace, secret and key")
+    let refuse = |why: String, hint: &str| invalid(format!("{object}: {why}")).object(object.clone()).hint(hint);
+    let bytes = state.vault.seal(&namespace, &secret.metadata.name, &mut secret.spec.data).map_err(|error| {
+        let hint = "write the value itself: what is sealed belongs to one cluster, namespace, secret and key";
+        refuse(error.to_string(), hint)
     })?;
+    if bytes > DATA_BYTES_MAX {
+        let why = format!("data: {bytes} bytes of keys and values are more than the {DATA_BYTES_MAX} that are allowed");
+        return Err(refuse(why, "split it, or keep large data in an image or a bucket").into());
+    }
     if let Some(data) = document.sparse.pointer_mut("/spec/data") {
         *data = json!(secret.spec.data);
     }
@@ -55,23 +88,28 @@ impl Keys {
 pub(super) async fn admit_service(objects: &Objects, service: &Service, mut change: Change) -> Result<Change> {
     let spec = &service.spec;
     let Some(namespace) = service.metadata.namespace.as_ref().filter(|_| names_any(spec)) else { return Ok(change) };
-    let object = ObjectKey::of(service).to_string();
     let mut keys = Keys::default();
-    for name in &spec.config {
-        let Some(config) = objects.get::<ConfigSpec>(Some(namespace), name.as_str()).await? else {
-            return Err(missing(object, Kind::Config, name));
-        };
-        fits(&object, spec, &mut keys, (Kind::Config, name), config.spec.data.keys())?;
-        change = change.require(&config);
-    }
-    for name in &spec.secrets {
-        let Some(secret) = objects.get::<SecretSpec>(Some(namespace), name.as_str()).await? else {
-            return Err(missing(object, Kind::Secret, name));
-        };
-        fits(&object, spec, &mut keys, (Kind::Secret, name), secret.spec.data.keys())?;
-        change = change.require(&secret);
-    }
+    change = require::<ConfigSpec>(objects, (namespace, service), &mut keys, change).await?;
+    change = require::<SecretSpec>(objects, (namespace, service), &mut keys, change).await?;
     Ok(change.touch(namespace))
+}
+
+/// All sources of one kind that a service names must be there, get along with it, and stay as they are until it is written.
+async fn require<S: Source>(
+    objects: &Objects,
+    (namespace, service): (&Name, &Service),
+    keys: &mut Keys,
+    mut change: Change,
+) -> Result<Change> {
+    let object = ObjectKey::of(service).to_string();
+    for name in S::named(&service.spec) {
+        let Some(source) = objects.get::<S>(Some(namespace), name.as_str()).await? else {
+            return Err(missing(object, S::KIND, name));
+        };
+        fits(&object, &service.spec, keys, (S::KIND, name), source.spec.keys())?;
+        change = change.require(&source);
+    }
+    Ok(change)
 }
 
 fn names_any(spec: &ServiceSpec) -> bool {
@@ -120,67 +158,48 @@ fn fits<'a>(
 }
 
 /// What must hold beside a Config or Secret for it to be written: the services that name it get along with its keys.
-async fn admit_source<'a>(
-    objects: &Objects,
-    key: &ObjectKey,
-    own: impl Iterator<Item = &'a String> + Clone,
-    change: Change,
-) -> Result<Change> {
-    let Some(namespace) = &key.namespace else { return Ok(change) };
-    let Ok(name) = key.name.parse::<Name>() else { return Ok(change) };
+pub(super) async fn admit_source<S: Source>(objects: &Objects, source: &Object<S>, change: Change) -> Result<Change> {
+    let key = ObjectKey::of(source);
+    let (Some(namespace), Ok(name)) = (&key.namespace, key.name.parse::<Name>()) else { return Ok(change) };
     // Read before the services: whatever is written since moves it, and the commit is refused.
     let guard = objects.guard(namespace).await?;
-    for service in users(objects, namespace, key.kind, &name).await? {
-        let object = ObjectKey::of(&service).to_string();
+    for service in users::<S>(objects, namespace, &name).await? {
         let mut keys = Keys::default();
-        for (kind, names) in [(Kind::Config, &service.spec.config), (Kind::Secret, &service.spec.secrets)] {
-            for other in names.iter().filter(|other| (kind, *other) != (key.kind, &name)) {
-                let others = keys_of(objects, namespace, kind, other).await?;
-                let _ = keys.add(&format!("{} {other}", kind.singular()), &others);
-            }
-        }
-        fits(&object, &service.spec, &mut keys, (key.kind, &name), own.clone())?;
+        others::<ConfigSpec>(objects, (namespace, &service), (S::KIND, &name), &mut keys).await?;
+        others::<SecretSpec>(objects, (namespace, &service), (S::KIND, &name), &mut keys).await?;
+        fits(&ObjectKey::of(&service).to_string(), &service.spec, &mut keys, (S::KIND, &name), source.spec.keys())?;
     }
     Ok(change.hold(namespace, guard.as_ref()))
 }
 
-async fn keys_of(objects: &Objects, namespace: &Name, kind: Kind, name: &Name) -> Result<Vec<String>> {
-    Ok(match kind {
-        Kind::Config => {
-            let config = objects.get::<ConfigSpec>(Some(namespace), name.as_str()).await?;
-            config.map_or_else(Vec::new, |config| config.spec.data.into_keys().collect())
+/// The keys of what a service names beside one source. They got along when it was written.
+async fn others<S: Source>(
+    objects: &Objects,
+    (namespace, service): (&Name, &Service),
+    but: (Kind, &Name),
+    keys: &mut Keys,
+) -> Result<()> {
+    for name in S::named(&service.spec).iter().filter(|name| (S::KIND, *name) != but) {
+        if let Some(source) = objects.get::<S>(Some(namespace), name.as_str()).await? {
+            keys.add(&format!("{} {name}", S::KIND.singular()), source.spec.keys());
         }
-        _ => {
-            let secret = objects.get::<SecretSpec>(Some(namespace), name.as_str()).await?;
-            secret.map_or_else(Vec::new, |secret| secret.spec.data.into_keys().collect())
-        }
-    })
-}
-
-pub(super) async fn admit_config(objects: &Objects, config: &Config, change: Change) -> Result<Change> {
-    admit_source(objects, &ObjectKey::of(config), config.spec.data.keys(), change).await
-}
-
-pub(super) async fn admit_secret(objects: &Objects, secret: &Secret, change: Change) -> Result<Change> {
-    admit_source(objects, &ObjectKey::of(secret), secret.spec.data.keys(), change).await
+    }
+    Ok(())
 }
 
 /// The services of a namespace that name a Config or Secret.
-async fn users(objects: &Objects, namespace: &Name, kind: Kind, name: &Name) -> Result<Vec<Service>> {
+async fn users<S: Source>(objects: &Objects, namespace: &Name, name: &Name) -> Result<Vec<Service>> {
     let mut services = objects.list::<ServiceSpec>(Some(namespace), &Selector::default()).await?.items;
-    services.retain(|service| match kind {
-        Kind::Config => service.spec.config.contains(name),
-        _ => service.spec.secrets.contains(name),
-    });
+    services.retain(|service| S::named(&service.spec).contains(name));
     Ok(services)
 }
 
 /// What must hold for a Config or Secret to be deleted: no service names it.
-pub(super) async fn release<S: Indexed>(objects: &Objects, live: &Object<S>) -> Result<Change> {
+pub(super) async fn release<S: Source>(objects: &Objects, live: &Object<S>) -> Result<Change> {
     let key = ObjectKey::of(live);
     let (Some(namespace), Ok(name)) = (&key.namespace, key.name.parse::<Name>()) else { return Ok(Change::new()) };
     let guard = objects.guard(namespace).await?;
-    let users = users(objects, namespace, key.kind, &name).await?;
+    let users = users::<S>(objects, namespace, &name).await?;
     if users.is_empty() {
         return Ok(Change::new().hold(namespace, guard.as_ref()));
     }

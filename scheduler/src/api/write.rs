@@ -156,7 +156,7 @@ impl Writable for ConfigSpec {
     }
 
     async fn admit(objects: &Objects, config: &Config, _: Option<&Config>, change: Change) -> Result<Change> {
-        settings::admit_config(objects, config, change).await
+        settings::admit_source(objects, config, change).await
     }
 }
 
@@ -177,7 +177,7 @@ impl Writable for SecretSpec {
     }
 
     async fn admit(objects: &Objects, secret: &Secret, _: Option<&Secret>, change: Change) -> Result<Change> {
-        settings::admit_secret(objects, secret, change).await
+        settings::admit_source(objects, secret, change).await
     }
 }
 

@@ -264,18 +264,10 @@ impl State {
             Some(spec) => drop(state.policies.insert(policy.to_owned(), spec)),
             None => drop(state.policies.remove(policy)),
         }
-        let mut replicas = Vec::new();
-        for (key, workload) in self.workloads.iter_mut().filter(|(key, _)| key.namespace == *name) {
-            for revision in workload.revisions.values_mut() {
-                revision.trust = state.trust(name, &revision.template);
-            }
-            let key = |replica: &ReplicaName| ReplicaKey { namespace: key.namespace.clone(), name: replica.clone() };
-            replicas.extend(workload.replicas.keys().map(key));
-        }
-        if state.is_empty() {
-            self.namespaces.remove(name);
-        }
-        replicas
+        self.refresh(name, |namespace, revision| {
+            revision.trust = namespace.trust(name, &revision.template);
+            true
+        })
     }
 
     /// Sets a Config or Secret, `None` where it is gone and `Some(None)` where it cannot be read. Answers the keys of the
@@ -286,17 +278,30 @@ impl State {
             Some(values) => drop(state.sources.insert(source.clone(), values)),
             None => drop(state.sources.remove(&source)),
         }
+        self.refresh(name, |namespace, revision| {
+            let is_read = sources_of(&revision.template).any(|read| read == source);
+            if is_read {
+                revision.settings = Some(Arc::new(namespace.settings(&revision.template)));
+            }
+            is_read
+        })
+    }
+
+    /// Lets each revision of a namespace have what follows from it. Answers the replicas of services of which `change` said
+    /// that something may differ.
+    fn refresh(
+        &mut self,
+        name: &Name,
+        mut change: impl FnMut(&NamespaceState, &mut RevisionState) -> bool,
+    ) -> Vec<ReplicaKey> {
+        let Some(state) = self.namespaces.get(name) else { return Vec::new() };
         let mut replicas = Vec::new();
         for (key, workload) in self.workloads.iter_mut().filter(|(key, _)| key.namespace == *name) {
-            let mut is_read = false;
-            for revision in workload.revisions.values_mut() {
-                if sources_of(&revision.template).any(|read| read == source) {
-                    revision.settings = Some(Arc::new(state.settings(&revision.template)));
-                    is_read = true;
-                }
-            }
+            let changed = workload.revisions.values_mut().filter_map(|revision| change(state, revision).then_some(()));
             let key = |replica: &ReplicaName| ReplicaKey { namespace: key.namespace.clone(), name: replica.clone() };
-            replicas.extend(workload.replicas.keys().filter(|_| is_read).map(key));
+            if changed.count() > 0 {
+                replicas.extend(workload.replicas.keys().map(key));
+            }
         }
         if state.is_empty() {
             self.namespaces.remove(name);

@@ -65,6 +65,11 @@ async fn what_is_sealed_belongs_to_its_place() {
         assert!(problem.detail.contains(&format!("data.{key} looks sealed, and does not open")), "{}", problem.detail);
         assert!(problem.hint.is_some());
     }
+    // As large as a Config may be, in the clear.
+    let large = |bytes: usize| secret("large", json!({"KEY": "x".repeat(bytes)}));
+    let problem = server.refused("POST", "/v1/apply", large(65_534).to_string(), 400).await;
+    assert!(problem.detail.contains("secret/default/large: data: 65537 bytes"), "{}", problem.detail);
+    server.applied(large(65_533)).await;
     // A path names the namespace where the body does not.
     server.applied(json!({"kind": "Namespace", "name": "shop"})).await;
     let path = "/v1/namespaces/shop/secrets";

@@ -22,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) folder: TempDir,
     child: Child,
     data: String,
-    token: String,
+    pub(crate) token: String,
     ca: String,
 }
 

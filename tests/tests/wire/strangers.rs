@@ -60,3 +60,25 @@ async fn plain_http_gets_no_answer_and_slow_handshakes_end() {
     assert!(took < Duration::from_secs(15), "{took:?}");
     node.lives().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_are_for_nodes_whose_replicas_name_them() {
+    let server = Server::start();
+    let (_node, identity) = Node::good(&server, "n1").await;
+    let op = json!({"namespace": "default", "bucket": "carts", "op": {"get": {"keys": ["k"]}}});
+    let ask = async |identity: Option<&skiff_link::identity::Identity>, body: &serde_json::Value| {
+        // The administrator's token is no certificate.
+        let request = server.http(identity).post(server.url("/v1/keyvalue")).bearer_auth(&server.token).json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let (status, said) = ask(None, &op).await;
+    assert!(status == 401 && said.contains("no certificate of a node"), "{status} {said}");
+    let (status, said) = ask(Some(&identity), &op).await;
+    assert!(status == 403 && said.contains("no replica on this node names the bucket carts"), "{status} {said}");
+    let (status, said) = ask(Some(&identity), &json!({"namespace": "default", "op": {"drop": {}}})).await;
+    assert!(status == 400 && said.contains("the body cannot be read"), "{status} {said}");
+    assert_eq!(server.call(Method::DELETE, "/v1/nodes/n1", json!(null)).await.0, 200);
+    let (status, said) = ask(Some(&identity), &op).await;
+    assert!(status == 401 && said.contains("removed"), "{status} {said}");
+}

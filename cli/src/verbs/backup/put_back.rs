@@ -151,7 +151,10 @@ impl Restore<'_> {
         let set = std::mem::replace(op, Op::Set { entries: Vec::new() });
         match &set {
             Op::Set { entries } if entries.is_empty() => Ok(()),
-            _ => self.buckets.run(bucket, set).await.map(drop).or_else(broken),
+            _ => self.buckets.run(bucket, set).await.map(drop).map_err(|error| match error {
+                skiff_keyvalue::Error::Refused(refusal) => Broken::Backup(refusal.to_string()),
+                error => Broken::Io(io::Error::other(error)),
+            }),
         }
     }
 

@@ -18,7 +18,6 @@
 //! | `/log?lines=N` | N lines to standard output, N to standard error |
 //! | `/env`, `/args` | environment variables as `NAME=value`, sorted; arguments |
 //! | `/config[?key=NAME]` | every setting as `NAME=value`, sorted; the value of one, or a 404 |
-//! | `/keyvalue?bucket=B&do=get\|set\|delete\|exists\|keys\|add\|swap\|many&key=K&value=V&n=N` | does it N times; what came of the last |
 //! | `/files[?read=PATH]` | folders it was given; what reading a file gives |
 //! | `/sockets?to=HOST:PORT` | what connecting gives |
 //! | `/outbound?url=URL` | what a request gives: the status on a line of its own, then the body, then its trailers |
@@ -33,7 +32,6 @@
 mod answer;
 mod bindings;
 mod hostile;
-mod kept;
 mod reach;
 mod streams;
 mod traffic;
@@ -66,7 +64,6 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/log" => query.number("lines", out, traffic::log),
             "/env" => reach::env(out),
             "/config" => reach::config(query.text("key"), out),
-            "/keyvalue" => kept::keyvalue(&query, out),
             "/args" => reach::args(out),
             "/files" => reach::files(query.text("read"), out),
             "/sockets" => reach::sockets(query.text("to").unwrap_or("127.0.0.1:80"), out),

@@ -8,6 +8,7 @@
 //! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
 //! - [`projects`]: from `skiff new` to an answer, with the language's own tools.
 //! - [`rollouts`]: back to an earlier revision, the same once more; docker's words.
+//! - [`settings`]: Configs and Secrets without a manifest.
 //! - [`updates`]: another image under load, back again, one that fails; restarts and draining.
 //! - [`workers`]: components that run on their own.
 
@@ -19,6 +20,7 @@ mod keyvalue;
 mod manifests;
 mod projects;
 mod rollouts;
+mod settings;
 mod updates;
 mod workers;
 
