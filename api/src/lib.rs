@@ -14,6 +14,7 @@ pub mod problem;
 pub mod quantity;
 pub mod resource;
 pub mod rollback;
+pub mod schedule;
 pub mod settings;
 pub mod trust;
 pub mod validate;

@@ -173,6 +173,10 @@ pub enum Timeout {
 }
 
 impl Timeout {
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
     pub fn as_duration(self) -> Option<Duration> {
         match self {
             Self::After(span) => Some(span.as_duration()),

@@ -4,8 +4,10 @@
 
 mod config;
 mod container;
+mod job;
 
 pub use config::{DATA_BYTES_MAX, config, secret};
+pub use job::job;
 
 use std::collections::{BTreeMap, BTreeSet};
 

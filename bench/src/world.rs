@@ -141,7 +141,8 @@ impl World {
         node: Option<NodeName>,
         status: ReplicaStatus,
     ) {
-        let spec = ReplicaSpec { service: key.name.clone(), revision: revision.clone(), node, moves_to: None };
+        let spec =
+            ReplicaSpec { service: key.name.clone(), revision: revision.clone(), node, moves_to: None, stop: false };
         let mut replica = Replica::new(self.metadata(key, name.as_str()), spec);
         replica.status = status;
         self.state.set_replica(key, name, Some(Arc::new(replica)));
@@ -172,6 +173,10 @@ impl World {
                 | Action::Explain { .. }
                 | Action::Move { .. }
                 | Action::DeleteReplica { .. }
+                | Action::StopReplica { .. }
+                | Action::SetJobStatus(_)
+                | Action::CreateJob { .. }
+                | Action::DeleteJob { .. }
                 | Action::DeleteRevision { .. } => {}
             }
         }

@@ -3,6 +3,7 @@
 mod create;
 mod project;
 mod rollout;
+mod run;
 mod serving;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
 };
+pub(crate) use self::run::RunArgs;
 pub(crate) use self::serving::{DockerArgs, LivenessArgs, MirrorOf, RegistryArgs, TlsArgs};
 
 /// Microservices as WebAssembly components, on one machine or a fleet.
@@ -93,7 +95,7 @@ pub(crate) enum Verb {
     Login(LoginArgs),
     /// Forget a login
     Logout(LogoutArgs),
-    /// Make a service that runs an image
+    /// Make a service that runs an image; with --rm, run it to its end here
     Run(RunArgs),
     /// Create or change objects as manifests say
     Apply(ApplyArgs),
@@ -127,7 +129,7 @@ pub(crate) enum Verb {
     Rebalance(RebalanceArgs),
     /// List replicas that run
     Ps(PsArgs),
-    /// Print what a service or replica wrote
+    /// Print what a service, job or replica wrote
     Logs(LogsArgs),
     /// Remove services; those that run with --force
     Rm(RmArgs),
@@ -433,35 +435,6 @@ pub(crate) enum InspectFormat {
     Yaml,
 }
 
-#[derive(Debug, Parser)]
-pub(crate) struct RunArgs {
-    /// The image to run
-    pub image: ImageRef,
-    /// The service's name [default: the last part of the image's]
-    #[arg(long)]
-    pub name: Option<Name>,
-    /// How many replicas
-    #[arg(long, default_value_t = 1)]
-    pub replicas: u32,
-    /// Route this path prefix to it
-    #[arg(long)]
-    pub path: Option<String>,
-    /// Route this host to it
-    #[arg(long)]
-    pub host: Option<String>,
-    /// Set a variable, KEY=VALUE; may be repeated
-    #[arg(short, long = "env", value_name = "KEY=VALUE")]
-    pub env: Vec<String>,
-    /// How long to wait until it answers
-    #[arg(long, default_value = "60s")]
-    pub timeout: Span,
-    /// Arguments of the component, behind --
-    #[arg(last = true)]
-    pub args: Vec<String>,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-}
-
 /// Where manifests come from.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct FileArgs {
@@ -481,7 +454,7 @@ pub(crate) struct ApplyArgs {
     /// Check everything and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait until every service is ready
+    /// Wait until every service is ready and every job has ended
     #[arg(long)]
     pub wait: bool,
     /// How long --wait waits

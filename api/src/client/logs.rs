@@ -17,6 +17,8 @@ use crate::wire::Stream as Standard;
 pub enum LogTarget {
     /// All replicas of a service, merged.
     Service(String),
+    /// All tasks of a job, merged. Followed, they end when it does.
+    Job(String),
     Replica(String),
 }
 
@@ -57,6 +59,7 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<LogEntry, Error>> + use<>, Error> {
         let (kind, name) = match target {
             LogTarget::Service(name) => (Kind::Service, name),
+            LogTarget::Job(name) => (Kind::Job, name),
             LogTarget::Replica(name) => (Kind::Replica, name),
         };
         let path = format!("{}/logs", object_path(kind, namespace, name)?);

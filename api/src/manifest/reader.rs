@@ -11,8 +11,8 @@ use crate::manifest::decode::{decode, decode_flat};
 use crate::manifest::fault::{Fault, ManifestError};
 use crate::manifest::tree::{Content, Node};
 use crate::resource::{
-    API_VERSION, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Kind, Metadata, Namespace,
-    NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec, Spec,
+    API_VERSION, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Job, JobSpec, Kind, Metadata,
+    Namespace, NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec, Spec,
 };
 use crate::validate;
 
@@ -37,6 +37,7 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Typed {
     Service(Box<Service>),
+    Job(Box<Job>),
     Namespace(Box<Namespace>),
     ImagePolicy(Box<ImagePolicy>),
     Config(Box<Config>),
@@ -116,6 +117,7 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
     }
     let typed = match kind {
         Kind::Service => Typed::Service(Box::new(typed::<ServiceSpec>(&metadata, &spec)?)),
+        Kind::Job => Typed::Job(Box::new(typed::<JobSpec>(&metadata, &spec)?)),
         Kind::Namespace => Typed::Namespace(Box::new(typed::<NamespaceSpec>(&metadata, &spec)?)),
         Kind::ImagePolicy => Typed::ImagePolicy(Box::new(typed::<ImagePolicySpec>(&metadata, &spec)?)),
         Kind::Config => Typed::Config(Box::new(typed::<ConfigSpec>(&metadata, &spec)?)),
@@ -128,6 +130,7 @@ fn document(file: &str, node: &Node) -> Result<Document, Fault> {
     };
     let faults = match &typed {
         Typed::Service(service) => validate::service(service),
+        Typed::Job(job) => validate::job(job),
         Typed::Namespace(namespace) => validate::namespace(namespace),
         Typed::ImagePolicy(policy) => validate::image_policy(policy),
         Typed::Config(config) => validate::config(config),

@@ -14,6 +14,7 @@ pub enum Kind {
     Config,
     Secret,
     Service,
+    Job,
     Node,
     Revision,
     Replica,
@@ -31,13 +32,14 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind, in the order in which a set of them is applied: what others need comes first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::ImagePolicy,
         Self::Config,
         Self::Secret,
         Self::Node,
         Self::Service,
+        Self::Job,
         Self::Revision,
         Self::Replica,
         Self::Event,
@@ -45,7 +47,8 @@ impl Kind {
     ];
 
     /// The kinds that people write; controllers write the others.
-    pub const WRITABLE: [Self; 5] = [Self::Namespace, Self::ImagePolicy, Self::Config, Self::Secret, Self::Service];
+    pub const WRITABLE: [Self; 6] =
+        [Self::Namespace, Self::ImagePolicy, Self::Config, Self::Secret, Self::Service, Self::Job];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -54,6 +57,7 @@ impl Kind {
             Self::Config => "Config",
             Self::Secret => "Secret",
             Self::Service => "Service",
+            Self::Job => "Job",
             Self::Node => "Node",
             Self::Revision => "Revision",
             Self::Replica => "Replica",
@@ -70,6 +74,7 @@ impl Kind {
             Self::Config => "configs",
             Self::Secret => "secrets",
             Self::Service => "services",
+            Self::Job => "jobs",
             Self::Node => "nodes",
             Self::Revision => "revisions",
             Self::Replica => "replicas",
@@ -86,6 +91,7 @@ impl Kind {
             Self::Config => "Configs",
             Self::Secret => "Secrets",
             Self::Service => "Services",
+            Self::Job => "Jobs",
             Self::Node => "Nodes",
             Self::Revision => "Revisions",
             Self::Replica => "Replicas",
@@ -101,6 +107,7 @@ impl Kind {
             Self::Config => "cfg",
             Self::Secret => "sec",
             Self::Service => "svc",
+            Self::Job => "job",
             Self::Node => "no",
             Self::Revision => "rev",
             Self::Replica => "rep",
@@ -117,6 +124,7 @@ impl Kind {
             Self::Config => "config",
             Self::Secret => "secret",
             Self::Service => "service",
+            Self::Job => "job",
             Self::Node => "node",
             Self::Revision => "revision",
             Self::Replica => "replica",
@@ -130,6 +138,7 @@ impl Kind {
         Some(match text {
             "pod" | "pods" | "po" | "container" | "containers" => Self::Replica,
             "deployment" | "deployments" | "deploy" | "ingress" | "ingresses" => Self::Service,
+            "cronjob" | "cronjobs" | "cj" => Self::Job,
             "configmap" | "configmaps" | "cm" => Self::Config,
             "replicaset" | "replicasets" | "rs" => Self::Revision,
             _ => return None,

@@ -7,6 +7,7 @@
 mod config;
 mod container;
 mod event;
+mod job;
 mod keyvalue;
 mod kind;
 mod meta;
@@ -25,6 +26,7 @@ mod update;
 pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus, SecretText};
 pub use container::{HTTP_PORT, Port, Runtime, http_port};
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
+pub use job::{Concurrency, Forgotten, History, Job, JobSpec, JobStatus};
 pub use keyvalue::{BucketGrant, BucketScope};
 pub use kind::{Kind, UnknownKind};
 pub use meta::{Metadata, Owner};
@@ -38,7 +40,7 @@ pub use node::{
 pub use object::{API_VERSION, Object, Spec};
 pub use placement::{InvalidToleration, Placement, Replicas, Toleration, ZONE};
 pub use policy::{ImagePolicy, ImagePolicySpec, ImagePolicyStatus};
-pub use replica::{Phase, Replica, ReplicaSpec, ReplicaStatus};
+pub use replica::{INTERRUPTED, Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};
 pub use selector::{is_label_key, is_label_value};

@@ -22,6 +22,10 @@ pub enum FromNode {
     /// The node holds another base than a delta named: send the whole set.
     Resync,
     Event(NodeEvent),
+    /// Asked again and again while the node has what needs a lease. The time is its own, and comes back with the answer.
+    Lease {
+        asked_ms: u64,
+    },
     Logs {
         id: u64,
         lines: Vec<LogLine>,

@@ -12,7 +12,15 @@ mod to_node;
 
 pub use fence::{Base, Fence};
 pub use from_node::{FromNode, Hello, LogLine, NodeEvent, Observed, Stream};
-pub use to_node::{Assignment, Desired, Endpoint, LogQuery, Routes, ServiceRoutes, ToNode};
+pub use to_node::{Assignment, Desired, Endpoint, LogQuery, Routes, ServiceRoutes, Task, ToNode};
+
+/// How long a node holds its lease after it asked for it: long enough for a control plane to be restarted meanwhile.
+pub const LEASE_MS: u64 = 30_000;
+/// How often a node asks, while it has what needs a lease.
+pub const LEASE_ASK_MS: u64 = 5_000;
+/// How long after a control plane has last answered a node it gives away what was there. Two clocks run beside one another,
+/// and none is that much faster.
+pub const LEASE_LAPSES_MS: u64 = 33_000;
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;

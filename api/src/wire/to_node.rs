@@ -24,6 +24,10 @@ pub enum ToNode {
     CancelLogs {
         id: u64,
     },
+    /// The node holds its lease for a while, counted from when it asked: what may run in one place only may run there.
+    Lease {
+        asked_ms: u64,
+    },
     /// The link ends, because of what the node is or said.
     Refused {
         why: String,
@@ -56,6 +60,17 @@ pub struct Assignment {
     /// Shared by the replicas of a revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Arc<Settings>>,
+    /// It runs once, to its end, and only while the node holds its lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+}
+
+/// How a replica that runs once is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Task {
+    /// It is to stop, and the node is to say that it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
 }
 
 impl Assignment {

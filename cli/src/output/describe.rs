@@ -34,6 +34,7 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
     );
     match kind {
         Kind::Service => service(&mut out, object, now),
+        Kind::Job => job(&mut out, object),
         Kind::Replica => replica(&mut out, object, now),
         Kind::Node => node(&mut out, object, now),
         Kind::Revision => tree(&mut out, "Template", object.pointer("/spec/template")),
@@ -44,11 +45,54 @@ pub(crate) fn render(kind: Kind, object: &Value, replicas: &[Value], events: &[V
         Kind::Token => tree(&mut out, "Token", object.pointer("/spec")),
         Kind::Event => {}
     }
-    if matches!(kind, Kind::Service | Kind::Node) {
+    if matches!(kind, Kind::Service | Kind::Job | Kind::Node) {
         section(&mut out, "Replicas", Kind::Replica, replicas, Width::Wide, now);
     }
     section(&mut out, "Events", Kind::Event, events, Width::Wide, now);
     out
+}
+
+fn job(out: &mut String, object: &Value) {
+    let at = |pointer: &str| text(object.pointer(pointer));
+    line(out, "Image", &at("/spec/image"));
+    let count = |name: &str| object.pointer(&format!("/status/{name}")).and_then(Value::as_u64).unwrap_or(0);
+    if object.pointer("/spec/schedule").is_some() {
+        let zone = at("/spec/timeZone");
+        let zone = if zone.is_empty() { "UTC" } else { zone.as_str() };
+        line(out, "Schedule", &format!("{} ({zone})", at("/spec/schedule")));
+        for (title, pointer) in [("Last", "/status/lastScheduled"), ("Next", "/status/nextScheduled")] {
+            line(out, title, &at(pointer));
+        }
+        line(out, "Jobs", &format!("{} not ended", count("active")));
+    } else {
+        let (active, succeeded, failed) = (count("active"), count("succeeded"), count("failed"));
+        let wanted = at("/spec/completions");
+        line(out, "Tasks", &format!("{succeeded} of {wanted} succeeded, {failed} failed, {active} active"));
+        line(out, "Retries", &at("/spec/retries"));
+        for (title, pointer) in
+            [("Deadline", "/spec/deadline"), ("Started", "/status/started"), ("Finished", "/status/finished")]
+        {
+            if object.pointer(pointer).is_some() {
+                line(out, title, &at(pointer));
+            }
+        }
+    }
+    line(out, "Status", &row::job_status(object));
+    let message = at("/status/conditions/0/message");
+    if !message.is_empty() {
+        line(out, "Reason", &message);
+    }
+    line(out, "Allows", &grants(object));
+    for (title, pointer) in [("Placement", "/spec/placement"), ("Environment", "/spec/env")] {
+        if object.pointer(pointer).is_some() {
+            tree(out, title, object.pointer(pointer));
+        }
+    }
+    for (title, pointer) in [("Config", "/spec/config"), ("Secrets", "/spec/secrets")] {
+        if let Some(list) = object.pointer(pointer) {
+            line(out, title, &sources(object, list));
+        }
+    }
 }
 
 fn service(out: &mut String, object: &Value, now: Timestamp) {

@@ -13,6 +13,7 @@ pub(crate) fn header(kind: Kind, namespaced: Namespaces, width: Width) -> Vec<&'
     }
     let (narrow, wide): (&[_], &[_]) = match kind {
         Kind::Service => (&["NAME", "READY", "REVISION", "IMAGE", "AGE"], &["ROUTES"]),
+        Kind::Job => (&["NAME", "STATUS", "COMPLETIONS", "SCHEDULE", "DURATION", "AGE"], &["NEXT", "IMAGE"]),
         Kind::Replica => (&["NAME", "PHASE", "NODE", "RETRIES", "AGE"], &["REVISION", "MESSAGE"]),
         Kind::Revision => (&["NAME", "SERVICE", "NUMBER", "IMAGE", "AGE"], &[]),
         Kind::Node => (&["NAME", "STATUS", "VERSION", "AGE"], &["PLATFORM", "GATEWAY", "MEMORY", "CPU"]),
@@ -69,6 +70,12 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "MESSAGE" => at("/status/message"),
         "SERVICE" => at("/spec/service"),
         "NUMBER" => at("/spec/number"),
+        "STATUS" if kind == Kind::Job => job_status(object),
+        "COMPLETIONS" if object.pointer("/spec/schedule").is_some() => String::new(),
+        "COMPLETIONS" => format!("{}/{}", or_zero(at("/status/succeeded")), at("/spec/completions")),
+        "SCHEDULE" => at("/spec/schedule"),
+        "DURATION" => duration(object, now),
+        "NEXT" => at("/status/nextScheduled"),
         "STATUS" => {
             let is = |pointer: &str| object.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
             let work = match (is("/spec/draining"), is("/spec/unschedulable")) {
@@ -93,6 +100,32 @@ fn cell(kind: Kind, object: &Value, column: &str, now: Timestamp) -> String {
         "COUNT" => at("/spec/count"),
         "OBJECT" => format!("{}/{}", at("/spec/regarding/kind").to_lowercase(), at("/spec/regarding/name")),
         _ => String::new(),
+    }
+}
+
+/// In one word: how it ended, or how it is.
+pub(crate) fn job_status(job: &Value) -> String {
+    let is_suspended = job.pointer("/spec/suspend") == Some(&Value::Bool(true));
+    if job.pointer("/spec/schedule").is_some() {
+        return if is_suspended { "Suspended" } else { "Scheduled" }.to_owned();
+    }
+    let condition = job.pointer("/status/conditions/0");
+    let at = |pointer: &str| text(condition.and_then(|condition| condition.pointer(pointer)));
+    match (at("/type").as_str(), condition.and_then(|condition| condition.get("status")) == Some(&Value::Bool(true))) {
+        (ended, true) => ended.to_owned(),
+        _ => match at("/reason") {
+            reason if reason.is_empty() => "Pending".to_owned(),
+            reason => reason,
+        },
+    }
+}
+
+/// From its first task to its end, or to now.
+fn duration(job: &Value, now: Timestamp) -> String {
+    let at = |pointer: &str| text(job.pointer(pointer)).parse::<Timestamp>().ok();
+    match at("/status/started") {
+        Some(started) => age(&started.to_string(), at("/status/finished").unwrap_or(now)),
+        None => String::new(),
     }
 }
 

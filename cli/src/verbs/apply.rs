@@ -16,17 +16,22 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Outcome {
     let documents = manifests::load(&args.files)?;
     let client = context.client()?;
     let run = if args.dry_run { Run::Dry } else { Run::Real };
-    let mut services = Vec::new();
+    let (mut services, mut jobs) = (Vec::new(), Vec::new());
     for document in &documents {
         let applied = one(&client, document, run).await?;
         println!("{}", line(document, &applied, run));
         notes(&applied);
-        if let (Kind::Service, Some(namespace)) = (document.kind, &document.namespace) {
-            services.push((namespace.clone(), document.name.as_str().to_owned()));
+        let Some(namespace) = &document.namespace else { continue };
+        let named = (namespace.clone(), document.name.as_str().to_owned());
+        match document.kind {
+            Kind::Service => services.push(named),
+            Kind::Job if applied.object.pointer("/spec/schedule").is_none() => jobs.push(named),
+            _ => {}
         }
     }
     if args.wait && run == Run::Real {
         wait::until_ready(&client, &services, args.timeout.as_duration()).await?;
+        wait::until_complete(&client, &jobs, args.timeout.as_duration()).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,10 +22,12 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Outcome {
     let object = client.get_value(args.kind, namespace, &args.name).await?;
     let scope = if args.kind.is_namespaced() { Scope::Namespace(namespace.clone()) } else { Scope::All };
     let replicas = match args.kind {
-        Kind::Service | Kind::Node => client.list_values(Kind::Replica, &scope, &ListQuery::default()).await?.items,
+        Kind::Service | Kind::Job | Kind::Node => {
+            client.list_values(Kind::Replica, &scope, &ListQuery::default()).await?.items
+        }
         _ => Vec::new(),
     };
-    let field = if args.kind == Kind::Service { "/spec/service" } else { "/spec/node" };
+    let field = if args.kind == Kind::Node { "/spec/node" } else { "/spec/service" };
     let replicas: Vec<Value> =
         replicas.into_iter().filter(|replica| row::text(replica.pointer(field)) == args.name).collect();
     let about =

@@ -54,7 +54,12 @@ fn print(args: &LogsArgs, entry: &LogEntry) -> io::Result<()> {
         line += &format!("{:.3} ", entry.time);
     }
     line += &entry.text;
-    match entry.stream {
+    put(entry.stream, &line)
+}
+
+/// Where a guest wrote it.
+pub(super) fn put(stream: Stream, line: &str) -> io::Result<()> {
+    match stream {
         Stream::Stdout => writeln!(io::stdout(), "{line}"),
         Stream::Stderr => writeln!(io::stderr(), "{line}"),
         Stream::System => writeln!(io::stderr(), "skiff: {line}"),
@@ -67,10 +72,12 @@ fn target(text: &str) -> Result<LogTarget, Failure> {
     };
     match kind.parse() {
         Ok(Kind::Service) => Ok(LogTarget::Service(name.to_owned())),
+        Ok(Kind::Job) => Ok(LogTarget::Job(name.to_owned())),
         Ok(Kind::Replica) => Ok(LogTarget::Replica(name.to_owned())),
         _ => {
-            let text =
-                format!("failed to read logs of {text}: {kind:?} has none (hint: write service/NAME or replica/NAME)");
+            let text = format!(
+                "failed to read logs of {text}: {kind:?} has none (hint: write service/NAME, job/NAME or replica/NAME)"
+            );
             Err(Failure::message(Exit::Invalid, text))
         }
     }

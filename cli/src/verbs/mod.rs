@@ -18,6 +18,7 @@ mod logs;
 mod new;
 mod node;
 mod nodes;
+mod once;
 mod ps;
 mod pull;
 mod push;

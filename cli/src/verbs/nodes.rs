@@ -89,8 +89,11 @@ async fn left_on(client: &Client, nodes: &[String]) -> Result<Left, Failure> {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name.to_owned(),
     };
-    let left: Vec<_> =
-        all.iter().filter(|replica| replica.spec.node.as_ref().is_some_and(|node| is_there(node.as_str()))).collect();
+    // A task that has ended is there for its log only.
+    let is_left = |replica: &&skiff_api::resource::Replica| {
+        !replica.status.ended && replica.spec.node.as_ref().is_some_and(|node| is_there(node.as_str()))
+    };
+    let left: Vec<_> = all.iter().filter(is_left).collect();
     let waits = |replica: &&skiff_api::resource::Replica| {
         let same = |other: &&&skiff_api::resource::Replica| {
             (&other.metadata.namespace, &other.spec.service) == (&replica.metadata.namespace, &replica.spec.service)

@@ -44,14 +44,18 @@ pub(super) async fn run(context: &Context, args: RmiArgs) -> Outcome {
 }
 
 async fn require_unused(context: &Context, image: &ImageRef, repository: &str, digest: &Digest) -> Result<(), Failure> {
-    let services = context.client()?.list_values(Kind::Service, &Scope::All, &ListQuery::default()).await?;
-    for service in services.items {
+    let client = context.client()?;
+    let mut users = client.list_values(Kind::Service, &Scope::All, &ListQuery::default()).await?.items;
+    let jobs = client.list_values(Kind::Job, &Scope::All, &ListQuery::default()).await?.items;
+    users.extend(jobs.into_iter().filter(|job| job.pointer("/status/finished").is_none()));
+    for service in users {
         let text = |path: &str| service.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default();
         let namespace = text("/metadata/namespace");
         let Ok(used) = text("/spec/image").parse::<ImageRef>() else { continue };
         if used.digest() == Some(digest) && used.repository_in(namespace) == repository {
             let text = format!(
-                "failed to remove {image}: service {namespace}/{} runs it (hint: delete the service, or remove it with --force)",
+                "failed to remove {image}: {} {namespace}/{} runs it (hint: delete that first, or remove it with --force)",
+                text("/kind").to_lowercase(),
                 text("/metadata/name")
             );
             return Err(Failure::message(Exit::Conflict, text));

@@ -1,4 +1,4 @@
-//! `skiff run IMAGE`: a service without a manifest.
+//! `skiff run IMAGE`: a service without a manifest, or a job that is run to its end and forgotten.
 
 use std::process::ExitCode;
 
@@ -12,11 +12,12 @@ use crate::args::RunArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::row;
-use crate::verbs::wait;
+use crate::verbs::{once, wait};
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
     let name = match &args.name {
         Some(name) => name.clone(),
+        None if args.rm => once_name(&args.image)?,
         None => default_name(&args.image)?,
     };
     let namespace = &args.namespace.namespace;
@@ -36,8 +37,9 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         Err(error) => return Err(error.into()),
         Ok(_) => {
             let text = format!(
-                "failed to run {}: there is a service {namespace}/{name} already (hint: choose another --name, change it with `skiff apply`, or delete it with `skiff delete service {name}`)",
-                args.image
+                "failed to run {}: there is a {kind} {namespace}/{name} already (hint: choose another --name, change it with `skiff apply`, or delete it with `skiff delete {kind} {name}`)",
+                args.image,
+                kind = document.kind.singular()
             );
             return Err(Failure::message(Exit::Conflict, text));
         }
@@ -46,12 +48,26 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         .apply(&document.sparse, Run::Real)
         .await
         .map_err(|error| Failure::from(error).during(format!("failed to run {}", args.image)))?;
+    if args.rm {
+        return once::run(&client, namespace, name.as_str(), args.timeout.as_duration()).await;
+    }
     println!("service/{name} created");
     wait::until_ready(&client, &[(namespace.clone(), name.as_str().to_owned())], args.timeout.as_duration()).await?;
     for route in row::routes(&applied.object) {
         println!("answers at {route}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many may run at once as there are people who run them.
+fn once_name(image: &ImageRef) -> Result<Name, Failure> {
+    let name = default_name(image)?;
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::message(Exit::Internal, error.to_string()))?;
+    let name = name.as_str().chars().take(50).collect::<String>();
+    format!("{}-{:08x}", name.trim_end_matches('-'), u32::from_ne_bytes(bytes))
+        .parse()
+        .map_err(|error: skiff_api::id::InvalidName| Failure::new(Exit::Internal, error))
 }
 
 fn default_name(image: &ImageRef) -> Result<Name, Failure> {
@@ -75,13 +91,13 @@ fn flat(args: &RunArgs, name: &Name) -> Result<Value, Failure> {
     let mut route = Map::new();
     route.extend(args.host.as_ref().map(|host| ("host".to_owned(), json!(host))));
     route.extend(args.path.as_ref().map(|path| ("path".to_owned(), json!(path))));
-    let mut flat = json!({
-        "kind": "Service",
-        "name": name,
-        "namespace": args.namespace.namespace,
-        "image": args.image,
-        "replicas": args.replicas,
-    });
+    let (namespace, image) = (&args.namespace.namespace, &args.image);
+    let mut flat = match args.rm {
+        true => json!({"kind": "Job", "name": name, "namespace": namespace, "image": image, "retries": 0}),
+        false => json!({
+            "kind": "Service", "name": name, "namespace": namespace, "image": image, "replicas": args.replicas,
+        }),
+    };
     if let Some(object) = flat.as_object_mut() {
         if !env.is_empty() {
             object.insert("env".to_owned(), Value::Object(env));

@@ -135,6 +135,7 @@ mod tests {
             template: Arc::new(spec.template()),
             trust: None,
             settings: None,
+            task: None,
         }
     }
 

@@ -16,8 +16,9 @@ use super::read::{ReadError, Reading};
 
 /// How long lines may wait in memory, so that many go to the disk at once.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
-/// Stopped replicas of one service whose logs stay: why the last update failed is asked after the replica is gone.
-const STOPPED_PER_SERVICE: usize = 3;
+/// Stopped replicas of one service whose logs stay: why the last update failed is asked after the replica is gone. As many
+/// tasks of a job stay objects after their end.
+const STOPPED_PER_SERVICE: usize = 10;
 /// Stopped replicas of the whole node whose logs stay: services that are deleted must not fill the disk.
 const STOPPED_ON_NODE: usize = 64;
 
@@ -257,15 +258,16 @@ mod tests {
     async fn the_last_stopped_replicas_keep_their_logs() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::start(Disk::real(), dir.path().join("logs"));
-        for name in ["cart-1-a", "cart-1-b", "cart-1-c", "cart-1-d"] {
+        let names: Vec<String> = (0..=STOPPED_PER_SERVICE).map(|number| format!("cart-1-{number}")).collect();
+        for name in &names {
             write(&logs, name, name);
         }
         logs.flush();
-        for name in ["cart-1-b", "cart-1-a", "cart-1-d", "cart-1-c"] {
+        for name in names.iter().rev() {
             logs.stop(&key(name));
         }
-        assert!(matches!(logs.read(&query("cart-1-b")).await, Err(ReadError::NotFound(_))));
-        assert_eq!(texts(&logs, &query("cart-1-a")).await, ["cart-1-a"]);
-        assert!(!dir.path().join("logs/default/cart/cart-1-b").exists());
+        assert!(matches!(logs.read(&query(names.last().unwrap())).await, Err(ReadError::NotFound(_))));
+        assert_eq!(texts(&logs, &query("cart-1-0")).await, ["cart-1-0"]);
+        assert!(!dir.path().join("logs/default/cart/cart-1-10").exists());
     }
 }

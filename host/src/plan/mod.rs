@@ -8,5 +8,5 @@ mod observed;
 mod step;
 
 pub use backoff::{CRASH_LOOP, Failure, Retry};
-pub use observed::{Code, CodeStage, Observed, Running, RunningStage};
+pub use observed::{Code, CodeStage, Ended, Observed, Running, RunningStage};
 pub use step::{Action, Plan, Standing, plan, plan_for};

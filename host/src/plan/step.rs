@@ -9,7 +9,7 @@ use skiff_api::resource::Phase;
 use skiff_api::wire::Assignment;
 
 use super::backoff::{CRASH_LOOP, Failure};
-use super::observed::{Code, CodeStage, Observed, RunningStage};
+use super::observed::{Code, CodeStage, Ended, Observed, RunningStage};
 
 /// What is to be begun. None of it waits for another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,31 +41,45 @@ pub struct Standing {
     pub reason: &'static str,
     pub message: String,
     pub retries: u32,
+    /// Of a task: it will not run again.
+    pub ended: bool,
+    pub exit_code: Option<i32>,
 }
 
 impl Standing {
     fn new(phase: Phase, retries: u32) -> Self {
-        Self { phase, reason: "", message: String::new(), retries }
+        Self { phase, reason: "", message: String::new(), retries, ended: false, exit_code: None }
+    }
+
+    fn ended(end: &Ended) -> Self {
+        let phase = if end.reason.is_empty() { Phase::Succeeded } else { Phase::Failed };
+        let (reason, message) = (end.reason, end.message.clone());
+        Self { reason, message, ended: true, exit_code: end.exit_code, ..Self::new(phase, 0) }
+    }
+
+    /// Nothing is wrong with it: it needs leave.
+    fn unleased() -> Self {
+        let message = "waits for its node to hear from the control plane: it may run in one place only".to_owned();
+        Self { reason: "NoLease", message, ..Self::new(Phase::Pending, 0) }
     }
 
     /// What ended and was begun again is told so until it has run for long.
     fn ready(before: Option<&Failure>) -> Self {
         let Some(failure) = before else { return Self::new(Phase::Ready, 0) };
         let message = format!("runs again; before that: {}", failure.message);
-        Self { phase: Phase::Ready, reason: "Restarted", message, retries: failure.times }
+        Self { reason: "Restarted", message, ..Self::new(Phase::Ready, failure.times) }
     }
 
     fn failed(failure: &Failure) -> Self {
         Self {
-            phase: Phase::Failed,
             reason: failure.reason,
             message: if failure.reason == CRASH_LOOP { failure.with_wait() } else { failure.message.clone() },
-            retries: failure.times.saturating_sub(1),
+            ..Self::new(Phase::Failed, failure.times.saturating_sub(1))
         }
     }
 
     fn refused(message: String) -> Self {
-        Self { phase: Phase::Failed, reason: "InvalidAssignment", message, retries: 0 }
+        Self { reason: "InvalidAssignment", message, ..Self::new(Phase::Failed, 0) }
     }
 }
 
@@ -88,7 +102,8 @@ pub fn plan_for<'a>(
     for key in replicas {
         let assignment = desired.get(key);
         if let Some(running) = observed.running.get(key) {
-            let wanted = assignment.is_some_and(|assignment| assignment.uid == running.uid);
+            let wanted =
+                assignment.is_some_and(|assignment| assignment.uid == running.uid && may_run(assignment, observed));
             let standing = match running.stage {
                 RunningStage::Ready if !wanted => {
                     plan.actions.push(Action::Stop(key.clone()));
@@ -104,6 +119,10 @@ pub fn plan_for<'a>(
             };
             plan.report.insert(key.clone(), standing);
         } else if let Some(assignment) = assignment {
+            if let Some(standing) = held_back(key, assignment, observed) {
+                plan.report.insert(key.clone(), standing);
+                continue;
+            }
             match check(assignment) {
                 // Its image is the engine's affair, and a start brings it there.
                 Ok(_) if assignment.template.is_container() => {
@@ -193,6 +212,23 @@ impl Plan {
     fn wake_at(&mut self, at: Option<Timestamp>) {
         self.wake = self.wake.into_iter().chain(at).min();
     }
+}
+
+/// Whether it may go on where it runs.
+fn may_run(assignment: &Assignment, observed: &Observed) -> bool {
+    assignment.task.is_none_or(|task| !task.stop && observed.is_leased)
+}
+
+/// How a task stands that is not to be begun, or not now.
+fn held_back(key: &ReplicaKey, assignment: &Assignment, observed: &Observed) -> Option<Standing> {
+    let task = assignment.task?;
+    if let Some(end) = observed.ended.get(key).filter(|end| end.uid == assignment.uid) {
+        return Some(Standing::ended(end));
+    }
+    if task.stop {
+        return Some(Standing::ended(&Ended::interrupted(&assignment.uid, "was stopped before it began")));
+    }
+    (!observed.is_leased).then(Standing::unleased)
 }
 
 /// A control plane of another version, or a broken one, may send what this node cannot run; it is told so.

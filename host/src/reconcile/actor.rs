@@ -13,14 +13,15 @@ use skiff_api::resource::ReplicaStatus;
 use skiff_api::wire::{Assignment, FromNode, Hello, NodeEvent, ServiceRoutes, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
-use tokio_util::sync::CancellationToken;
 
 use super::dirty::{Dirty, Scope, Users};
+use super::lease::{self, Lease};
 use super::operation::{Begun, Outcome, Tools};
 use super::outbox::Outbox;
 use super::queries::Queries;
 use super::routing::Routing;
 use super::sets::Unsaved;
+use super::worker::Halt;
 use crate::gateway::{Shared, Target};
 use crate::link::Link;
 use crate::plan::{self, Action, CodeStage, Observed, Running, RunningStage, Standing};
@@ -63,7 +64,8 @@ pub(crate) struct Reconciler {
     /// Those that stop, and are still served to other nodes.
     pub(super) leaving: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
     /// Those that run, and how each is told to stop.
-    pub(super) workers: BTreeMap<ReplicaKey, CancellationToken>,
+    pub(super) workers: BTreeMap<ReplicaKey, Halt>,
+    pub(super) lease: Lease,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     /// What nobody waits for. It ends with the node.
@@ -101,6 +103,8 @@ enum Input {
     Due,
     /// The table is to be made anew.
     Reroute,
+    /// The lease is to be asked for, or to be given up.
+    LeaseDue,
     /// A request needed this file.
     Lost(PathBuf),
 }
@@ -112,6 +116,7 @@ impl Reconciler {
         let code = parts.found.into_iter().map(|(digest, stage)| (digest, code(stage))).collect();
         let (mut dirty, routing) = (Dirty::default(), Routing::new());
         dirty.all();
+        let ended = lease::begun_before(&parts.desired.items);
         let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
         for (replica, assignment) in &parts.desired.items {
             parts.tools.told().tell(replica, assignment.settings.as_ref());
@@ -126,10 +131,11 @@ impl Reconciler {
             hello: parts.hello,
             desired: parts.desired,
             routes: parts.routes,
-            observed: Observed { code, ..Observed::default() },
+            observed: Observed { code, ended, ..Observed::default() },
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
             workers: BTreeMap::new(),
+            lease: Lease::default(),
             outbox: Outbox::default(),
             operations: JoinSet::new(),
             _helpers: helpers,
@@ -160,6 +166,7 @@ impl Reconciler {
                     let peer = self.hello.peer.as_ref().map(|peer| new.reachable(peer));
                     self.outbox.greet(Hello { fence: self.newest_fence(), gateway, peer, ..self.hello.clone() });
                     let Link { inbox, outbox, bulk, .. } = new;
+                    self.lease.new_link();
                     link = Some(Linked { inbox, outbox, queries: Queries::new(bulk) });
                 }
                 Input::Messages(messages) if messages.is_empty() => link = None,
@@ -177,6 +184,7 @@ impl Reconciler {
                 }
                 Input::Refused(event) => self.outbox.pass_on(event),
                 Input::Sendable(true) => self.send(link.as_ref()),
+                Input::LeaseDue => self.tend_lease(),
                 Input::Sendable(false) => link = None,
                 Input::Due => {
                     self.dirty.all();
@@ -226,6 +234,13 @@ impl Reconciler {
                 None => std::future::pending().await,
             }
         };
+        let lease_due = self.lease_due();
+        let lease_due = async {
+            match lease_due {
+                Some(due) => tokio::time::sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             command = commands.recv() => Input::Command(command),
             Some(ended) = self.operations.join_next_with_id() => Input::Ended(ended),
@@ -234,6 +249,7 @@ impl Reconciler {
             room = sendable => Input::Sendable(room),
             () = due => Input::Due,
             () = reroute => Input::Reroute,
+            () = lease_due => Input::LeaseDue,
             Some(path) = self.lost.recv() => Input::Lost(path),
         }
     }
@@ -305,8 +321,10 @@ impl Reconciler {
                     running.stage = RunningStage::Stopping;
                 }
                 if let Some(worker) = self.workers.get(replica) {
-                    // Its run ends, and is followed by what there is to tidy up.
-                    worker.cancel();
+                    // Its run ends, and is followed by what there is to tidy up. Without a lease it has no time to do so.
+                    let needs_lease =
+                        self.desired.items.get(replica).is_some_and(|assignment| assignment.task.is_some());
+                    worker.stop(needs_lease && !self.observed.is_leased);
                     return;
                 }
                 // The table changes before the target closes: who comes too late looks again and finds another.
@@ -352,6 +370,7 @@ impl Reconciler {
                     queries.ask(id, query, self.tools.logs());
                 }
             }
+            ToNode::Lease { asked_ms } => self.lease_granted(asked_ms),
             ToNode::Refused { why } => tracing::error!(why, "the control plane refuses this node"),
             ToNode::CancelLogs { id } => {
                 if let Some(queries) = queries {
@@ -373,7 +392,7 @@ impl Reconciler {
     fn note(&mut self, report: BTreeMap<ReplicaKey, Option<Standing>>, now: Timestamp) {
         for (replica, standing) in report {
             let old = self.outbox.statuses.get(&replica);
-            let Some(Standing { phase, reason, message, retries }) = standing else {
+            let Some(Standing { phase, reason, message, retries, ended, exit_code }) = standing else {
                 if old.is_some() {
                     self.outbox.gone(replica.clone());
                     // One that never started has no operation that ends its log.
@@ -383,7 +402,8 @@ impl Reconciler {
                 continue;
             };
             let since = old.filter(|old| old.phase == phase).map_or(now, |old| old.since);
-            let status = ReplicaStatus { phase, reason: reason.to_owned(), message, since, retries };
+            let reason = reason.to_owned();
+            let status = ReplicaStatus { phase, reason, message, since, retries, ended, exit_code };
             if old != Some(&status) {
                 self.outbox.set(replica, status);
             }

@@ -122,7 +122,16 @@ mod tests {
         let image = format!("cart@sha256:{}", format!("{number:02x}").repeat(32));
         let template = Arc::new(ServiceSpec::new(image.parse().unwrap()).template());
         let (service, revision) = ("cart".parse().unwrap(), RevisionName::new("cart-1"));
-        Assignment { replica: key(name), uid: Uid::new("1"), service, revision, template, trust: None, settings: None }
+        Assignment {
+            replica: key(name),
+            uid: Uid::new("1"),
+            service,
+            revision,
+            template,
+            trust: None,
+            settings: None,
+            task: None,
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod actor;
 mod dirty;
+mod lease;
 mod operation;
 mod outbox;
 mod queries;

@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::told::Told;
+use super::worker::Halt;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Buckets, Outbound, Reach, Stores};
 use crate::compile::{CompileError, Compiler};
@@ -424,8 +424,8 @@ impl Tools {
     }
 
     /// Runs a worker until it ends, or until some while after it is to stop.
-    pub(crate) async fn run(self: Arc<Self>, replica: ReplicaKey, worker: Worker, stop: CancellationToken) -> Outcome {
-        let report = worker.run(stop, self.drain).await;
+    pub(crate) async fn run(self: Arc<Self>, replica: ReplicaKey, worker: Worker, stop: Halt) -> Outcome {
+        let report = worker.run(stop.soon, self.drain, stop.now).await;
         Outcome::Ended(replica, report)
     }
 

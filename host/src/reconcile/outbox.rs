@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     hello: Option<Box<Hello>>,
     whole: bool,
     resync: bool,
+    /// When the node asked for its lease, by its own clock.
+    lease: Option<u64>,
     /// The fence of the desired set is news, also where no replica changed.
     fence: bool,
     changed: BTreeSet<ReplicaKey>,
@@ -30,10 +32,16 @@ impl Outbox {
         self.hello = Some(Box::new(hello));
         self.whole = true;
         self.resync = false;
+        self.lease = None;
     }
 
     pub(super) fn resync(&mut self) {
         self.resync = true;
+    }
+
+    /// Asks for the lease. What was asked before and not sent is asked no more.
+    pub(super) fn ask_lease(&mut self, asked_ms: u64) {
+        self.lease = Some(asked_ms);
     }
 
     pub(super) fn fence_changed(&mut self) {
@@ -65,8 +73,8 @@ impl Outbox {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let Self { hello, whole, resync, fence, changed, gone, events, statuses: _ } = self;
-        let quiet = !(*whole || *resync || *fence);
+        let Self { hello, whole, resync, lease, fence, changed, gone, events, statuses: _ } = self;
+        let quiet = !(*whole || *resync || *fence || lease.is_some());
         hello.is_none() && quiet && changed.is_empty() && gone.is_empty() && events.is_empty()
     }
 
@@ -82,6 +90,9 @@ impl Outbox {
             self.gone.clear();
             let replicas = self.statuses.iter().map(|(key, status)| (key.clone(), status.clone())).collect();
             return Some(FromNode::Observed(Observed { whole: true, fence, replicas, gone: Vec::new() }));
+        }
+        if let Some(asked_ms) = self.lease.take() {
+            return Some(FromNode::Lease { asked_ms });
         }
         if std::mem::take(&mut self.resync) {
             return Some(FromNode::Resync);

@@ -83,6 +83,7 @@ impl Reconciler {
         let items = upsert.iter().map(|assignment| (assignment.replica.clone(), assignment.clone()));
         match self.desired.apply(newest, (fence, base), items, &remove) {
             Verdict::Accepted => {
+                self.lease_learns(matches!(base, Base::Whole));
                 self.differ(before, matches!(base, Base::Whole));
                 for replica in remove.iter().filter(|key| !self.observed.running.contains_key(key)) {
                     self.outbox.gone(replica.clone());
@@ -90,7 +91,7 @@ impl Reconciler {
                 self.unsaved.desired.push(fence, base, upsert, remove);
                 self.outbox.fence_changed();
             }
-            Verdict::Unchanged => {}
+            Verdict::Unchanged => self.lease_learns(true),
             Verdict::Refused => refused("desired set", fence, self.desired.fence),
             Verdict::Gap => self.outbox.resync(),
         }
@@ -140,6 +141,15 @@ impl Reconciler {
             }
             // What failed for another assignment says nothing about this one.
             self.observed.failed.remove(&replica);
+            // One of the same name is another task.
+            let ended = self.observed.ended.get(&replica);
+            if ended.is_some_and(|end| after.is_none_or(|after| after.uid != end.uid)) {
+                self.observed.ended.remove(&replica);
+            }
+            match after.is_some_and(|after| after.task.is_some()) && !self.observed.ended.contains_key(&replica) {
+                true => _ = self.lease.tasks.insert(replica.clone()),
+                false => _ = self.lease.tasks.remove(&replica),
+            }
             self.dirty.replica(replica);
         }
         for assignment in recheck.into_iter().filter(|assignment| assignment.trust.is_some()) {

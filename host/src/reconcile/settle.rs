@@ -12,7 +12,7 @@ use skiff_api::resource::EventType;
 use super::actor::Reconciler;
 use super::operation::{Begun, Outcome, Repaired, StartError, chain};
 use crate::docker::Exit;
-use crate::plan::{Action, CodeStage, Failure, Retry, Running, RunningStage};
+use crate::plan::{Action, CodeStage, Ended, Failure, Retry, Running, RunningStage};
 
 /// A container that ran for so long has recovered from what ended it before.
 const STEADY: Duration = Duration::from_secs(60);
@@ -150,7 +150,15 @@ impl Reconciler {
     }
 
     fn stopped(&mut self, replica: ReplicaKey) {
-        self.observed.running.remove(&replica);
+        let running = self.observed.running.remove(&replica);
+        // A task that was stopped, and is wanted all the same, has lost its lease or was told to stop.
+        if let Some(uid) = self.task(&replica).filter(|uid| running.is_some_and(|running| running.uid == *uid)) {
+            let why = match self.observed.is_leased {
+                true => "was stopped",
+                false => "was stopped: its node had not heard from the control plane for too long",
+            };
+            self.end_task(&replica, Ended::interrupted(&uid, why));
+        }
         if self.leaving.remove(&replica).is_some() {
             self.routing.changed();
         }

@@ -10,27 +10,56 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skiff_api::id::ReplicaKey;
-use skiff_api::resource::EventType;
+use skiff_api::id::{ReplicaKey, Uid};
+use skiff_api::resource::{EventType, INTERRUPTED};
+use skiff_api::wire::Assignment;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::Reconciler;
-use crate::plan::{Action, CRASH_LOOP, Failure, RunningStage};
+use crate::plan::{Action, CRASH_LOOP, Ended, Failure, RunningStage};
 use crate::sandbox::{Exit, Report, Worker};
 
 /// A run this long was none of those that fail again and again: well above the longest wait between two of them.
 const RAN_LONG: Duration = Duration::from_secs(300);
 
 impl Reconciler {
+    /// Which task a replica is, if it is one that is wanted.
+    pub(super) fn task(&self, replica: &ReplicaKey) -> Option<Uid> {
+        self.desired.items.get(replica).filter(|assignment| assignment.task.is_some()).map(|task| task.uid.clone())
+    }
+
+    /// A task has come to its end by itself: it is not begun again.
+    fn task_ended(&mut self, replica: ReplicaKey, uid: Uid, report: &Report) {
+        let (reason, message) = ending(report);
+        let (exit_code, reason) = match report.exit {
+            Exit::Status(0) => (Some(0), ""),
+            Exit::Status(status) => (Some(status), reason),
+            // Its node stops: whoever hears of it does not hold that against it.
+            Exit::Stopped => (None, INTERRUPTED),
+            Exit::Failed(_) => (None, reason),
+        };
+        let (event_type, word) = match exit_code {
+            Some(0) => (EventType::Normal, "Succeeded"),
+            _ => (EventType::Warning, reason),
+        };
+        self.outbox.event(replica.clone(), event_type, word, message.clone());
+        self.end_task(&replica, Ended { uid, exit_code, reason, message });
+        // Its log ends, and stays.
+        let logs = self.tools.logs().clone();
+        drop(tokio::task::spawn_blocking(move || logs.stop(&replica)));
+    }
+
     pub(super) fn begin_run(&mut self, replica: ReplicaKey, worker: Worker) {
         self.dirty.replica(replica.clone());
         let Some(running) = self.observed.running.get_mut(&replica) else { return };
         running.stage = RunningStage::Ready;
         // No longer desired: the plan stops it before it has run.
-        if !self.desired.items.contains_key(&replica) {
+        let is_held =
+            |assignment: &Assignment| assignment.task.is_some_and(|task| task.stop || !self.observed.is_leased);
+        if self.desired.items.get(&replica).is_none_or(is_held) {
             return;
         }
-        let stop = CancellationToken::new();
+        let stop = Halt::default();
         self.workers.insert(replica.clone(), stop.clone());
         self.outbox.event(replica.clone(), EventType::Normal, "Started", "runs".to_owned());
         self.spawn(Action::Start(replica.clone()), self.tools.clone().run(replica, worker, stop));
@@ -46,11 +75,30 @@ impl Reconciler {
         }
         self.observed.running.remove(&replica);
         self.dirty.replica(replica.clone());
+        if let Some(uid) = self.task(&replica) {
+            return self.task_ended(replica, uid, report);
+        }
         let before = self.observed.failed.get(&replica).filter(|_| report.ran < RAN_LONG);
         let (reason, text) = ending(report);
         let failure = Failure::after(before, CRASH_LOOP, text, Timestamp::now());
         self.outbox.event(replica.clone(), EventType::Warning, reason, failure.with_wait());
         self.observed.failed.insert(replica, failure);
+    }
+}
+
+/// How a worker that runs is told to stop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Halt {
+    pub(super) soon: CancellationToken,
+    pub(super) now: CancellationToken,
+}
+
+impl Halt {
+    pub(super) fn stop(&self, at_once: bool) {
+        self.soon.cancel();
+        if at_once {
+            self.now.cancel();
+        }
     }
 }
 

@@ -56,8 +56,9 @@ impl Worker {
         Self { inner: runner.0.clone(), loaded }
     }
 
-    /// Runs an instance until it ends, or for `grace` after `stop` if it watches for that. Dropping the run ends it.
-    pub async fn run(&self, stop: CancellationToken, grace: Duration) -> Report {
+    /// Runs an instance until it ends, or for `grace` after `stop` if it watches for that, and not after `now`. Dropping
+    /// the run ends it.
+    pub async fn run(&self, stop: CancellationToken, grace: Duration, now: CancellationToken) -> Report {
         let (began, tail, input) = (Instant::now(), Tail::default(), Input::new(stop.clone()));
         let exit = match self.begin(Alone { input: input.clone(), tail: tail.clone() }) {
             Err(failure) => Exit::Failed(failure),
@@ -65,7 +66,7 @@ impl Worker {
                 let too_late = async {
                     stop.cancelled().await;
                     if input.is_watched() {
-                        tokio::time::sleep(grace).await;
+                        now.run_until_cancelled(tokio::time::sleep(grace)).await;
                     }
                 };
                 tokio::select! {

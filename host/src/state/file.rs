@@ -378,6 +378,7 @@ mod tests {
             template: Arc::new(skiff_api::resource::ServiceSpec::new("cart:1".parse().unwrap()).template()),
             trust: None,
             settings: Some(Arc::new(settings)),
+            task: None,
         };
         let fence = |counter| Fence { epoch: 1, term: 1, counter };
         let set = Set { fence: fence(1), items: [(replica.clone(), assignment.clone())].into() };

@@ -25,6 +25,7 @@ mod settings;
 mod signed;
 mod streams;
 mod support;
+mod tasks;
 mod tls;
 mod update;
 mod uplink;

@@ -33,11 +33,11 @@ async fn a_replica_waits_for_what_it_is_to_be_told_and_keeps_it() {
     control.desire([told(&world, "one", &[])]).await;
     control.until_ready("app-1-a").await;
     let web = Web::h1(node.gateway_addr());
-    assert_eq!(web.get("/config?key=KEY").await.text().await, "one");
+    assert_eq!(web.get("/config?key=KEY").await.body, "one");
     // One that runs goes on with what it knows when the new cannot be read.
     control.desire([told(&world, "", &["secret/stripe"])]).await;
     control.desire([told(&world, "two", &[])]).await;
-    while web.get("/config?key=KEY").await.text().await != "two" {
+    while web.get("/config?key=KEY").await.body != "two" {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(control.phase("app-1-a"), Some(Phase::Ready));

@@ -66,6 +66,14 @@ impl World {
         Self { dir, endpoint, images, registry }
     }
 
+    /// Puts another guest into the registry.
+    pub(crate) async fn push(&mut self, name: &'static str) {
+        let client = Client::new(ClientOptions::new(&self.endpoint)).unwrap();
+        let artifact = Artifact::from_wasm(name, std::fs::read(guest(name)).unwrap()).unwrap();
+        let digest = client.push(&format!("default/{name}"), "1", &artifact, |_, _| {}).await.unwrap();
+        self.images.insert(name, digest);
+    }
+
     /// Nobody pulls from now on.
     pub(crate) fn stop_registry(&self) {
         self.registry.abort();
@@ -162,6 +170,7 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
         template: Arc::new(template),
         trust: None,
         settings: None,
+        task: None,
     }
 }
 
@@ -183,6 +192,8 @@ pub(crate) struct Control {
     pub(crate) resyncs: u32,
     /// The fence of the last report.
     pub(crate) seen: Fence,
+    /// Whether it answers nodes that ask for their lease.
+    pub(crate) leases: bool,
 }
 
 impl Control {
@@ -197,7 +208,7 @@ impl Control {
         assert!(observed.whole);
         let fence = Fence { epoch: 1, term: hello.fence.term + 1, counter: 0 };
         let (seen, statuses) = (observed.fence, observed.replicas.into_iter().collect());
-        Self { peer, hello, fence, desired: seen, statuses, events: Vec::new(), resyncs: 0, seen }
+        Self { peer, hello, fence, desired: seen, statuses, events: Vec::new(), resyncs: 0, seen, leases: true }
     }
 
     pub(crate) fn next_fence(&mut self) -> Fence {
@@ -248,6 +259,8 @@ impl Control {
             }
             FromNode::Event(event) => self.events.push(event.clone()),
             FromNode::Resync => self.resyncs += 1,
+            FromNode::Lease { asked_ms } if self.leases => self.send(ToNode::Lease { asked_ms: *asked_ms }).await,
+            FromNode::Lease { .. } => {}
             FromNode::Hello(_) | FromNode::Logs { .. } | FromNode::LogsEnd { .. } => {}
         }
         message

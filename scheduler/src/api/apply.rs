@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skiff_api::Kind;
 use skiff_api::manifest::Document;
-use skiff_api::resource::{ConfigSpec, ImagePolicySpec, NamespaceSpec, Object, SecretSpec, ServiceSpec};
+use skiff_api::resource::{ConfigSpec, ImagePolicySpec, JobSpec, NamespaceSpec, Object, SecretSpec, ServiceSpec};
 use utoipa::ToSchema;
 
 use super::failure::{Result, invalid};
@@ -61,6 +61,7 @@ pub(super) async fn apply(state: ApiState, uri: Uri, body: Body) -> Result<Respo
     let objects = if query.dry_run { state.objects.dry_run() } else { state.objects.clone() };
     let applied = match document.kind {
         Kind::Service => apply_typed::<ServiceSpec>(&state, &objects, document).await?,
+        Kind::Job => apply_typed::<JobSpec>(&state, &objects, document).await?,
         Kind::Namespace => apply_typed::<NamespaceSpec>(&state, &objects, document).await?,
         Kind::ImagePolicy => apply_typed::<ImagePolicySpec>(&state, &objects, document).await?,
         Kind::Config => apply_typed::<ConfigSpec>(&state, &objects, document).await?,

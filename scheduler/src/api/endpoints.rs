@@ -132,6 +132,7 @@ fn delete_endpoint(At { path, kind, .. }: &At) -> Endpoint {
 /// What only services and replicas have.
 fn service_doors() -> Vec<Endpoint> {
     const SERVICE: &str = "/v1/namespaces/{namespace}/services/{name}";
+    const JOB_LOGS: &str = "/v1/namespaces/{namespace}/jobs/{name}/logs";
     let (scale, logs) = (format!("{SERVICE}/scale"), format!("{SERVICE}/logs"));
     let (rollback, restart) = (format!("{SERVICE}/rollback"), format!("{SERVICE}/restart"));
     let replica_logs = "/v1/namespaces/{namespace}/replicas/{name}/logs";
@@ -178,6 +179,12 @@ fn service_doors() -> Vec<Endpoint> {
             Method::GET,
             on(MethodFilter::GET, |State(s): Shared, target: Target, uri: Uri| logs::of_service(s, target, uri)),
             doc::operation(&logs, "getServiceLogs", "Reads the logs of a Service's replicas", &lines, Answer::Logs),
+        ),
+        endpoint(
+            JOB_LOGS,
+            Method::GET,
+            on(MethodFilter::GET, |State(s): Shared, target: Target, uri: Uri| logs::of_job(s, target, uri)),
+            doc::operation(JOB_LOGS, "getJobLogs", "Reads the logs of a Job's tasks", &lines, Answer::Logs),
         ),
         endpoint(
             replica_logs,

@@ -7,8 +7,10 @@
 use std::collections::BTreeSet;
 
 use skiff_api::grant::{Allow, Grants, Lack};
-use skiff_api::resource::{Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec};
-use skiff_api::{Code, Name, Problem};
+use skiff_api::resource::{
+    JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec,
+};
+use skiff_api::{Code, Kind, Name, Problem};
 
 use super::failure::Result;
 use crate::objects::{Change, Error, ObjectKey, Objects};
@@ -16,8 +18,8 @@ use crate::objects::{Change, Error, ObjectKey, Objects};
 /// How many services a refusal names.
 const USERS_SHOWN_MAX: usize = 5;
 
-/// What must hold beside a service for it to be written.
-pub(super) async fn admit_service(objects: &Objects, service: &Service, change: Change) -> Result<Change> {
+/// What must hold beside a service or job for it to be written.
+pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Service, change: Change) -> Result<Change> {
     let Some(own) = service.metadata.namespace.as_ref().filter(|_| !service.spec.allow.is_empty()) else {
         return Ok(change);
     };
@@ -30,7 +32,7 @@ pub(super) async fn admit_service(objects: &Objects, service: &Service, change: 
     }
     let named: Vec<String> =
         lacks.iter().map(|lack| format!("allow.{}[{}]: {:?}", lack.field, lack.index, lack.entry)).collect();
-    let object = ObjectKey::of(service).to_string();
+    let object = ObjectKey::new(kind, Some(own), service.metadata.name.as_str()).to_string();
     let detail = format!("{object} allows itself what namespace {own} does not grant: {}", named.join(", "));
     let hint = format!("grant it: kind: Namespace, name: {own}, allow: {{{}}}", widened(&namespace.spec.allow, &lacks));
     Err(Problem::new(Code::NotGranted, detail).object(object).hint(hint).into())
@@ -80,7 +82,7 @@ pub(super) async fn admit_namespace(
     Err(Problem::new(Code::NotGranted, detail).object(key.to_string()).hint(hint).into())
 }
 
-/// What in the namespace allows itself more than these grants: services, and revisions that replicas still have.
+/// What in the namespace allows itself more than these grants: services, jobs, and revisions that replicas still have.
 async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<BTreeSet<String>> {
     let first = |allow: &Allow| allow.beyond(grants, own).into_iter().next();
     let all = Selector::default();
@@ -88,6 +90,11 @@ async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<
     for service in objects.list::<ServiceSpec>(Some(own), &all).await?.items {
         if let Some(lack) = first(&service.spec.allow) {
             users.insert(format!("service {} allows {:?}", service.metadata.name, lack.entry));
+        }
+    }
+    for job in objects.list::<JobSpec>(Some(own), &all).await?.items {
+        if let Some(lack) = first(&job.spec.allow) {
+            users.insert(format!("job {} allows {:?}", job.metadata.name, lack.entry));
         }
     }
     let replicas = objects.list::<ReplicaSpec>(Some(own), &all).await?.items;

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use skiff_api::resource::{InstanceLimits, Runtime, Service, ServiceSpec, http_port};
-use skiff_api::{Code, Digest, ImageRef, Problem, capability};
+use skiff_api::{Code, Digest, ImageRef, Kind, Problem, capability};
 use skiff_registry::sign::Attached;
 use utoipa::ToSchema;
 
@@ -62,9 +62,10 @@ pub(super) struct Moved {
     pub to: Digest,
 }
 
-/// Pins the image of a service that is to be written, and says whether its tag moved since `live` was.
+/// Pins the image of a service or job that is to be written, and says whether its tag moved since `live` was.
 pub(super) async fn pin(
     images: &dyn Images,
+    kind: Kind,
     service: &mut Service,
     live: Option<&ServiceSpec>,
 ) -> Result<Option<Moved>> {
@@ -88,7 +89,7 @@ pub(super) async fn pin(
         }
     }
     let repository = written.repository_in(namespace);
-    let object = || format!("service/{namespace}/{}", service.metadata.name);
+    let object = || format!("{}/{namespace}/{}", kind.singular(), service.metadata.name);
     let found = match (written.registry(), written.digest()) {
         (_, Some(digest)) => images.find(&repository, &digest.to_string()).await?,
         (None, None) => images.find(&repository, written.tag_or_latest()).await?,
@@ -119,6 +120,9 @@ pub(super) async fn pin(
         };
         return Err(Problem::new(Code::ImageNotFound, detail).object(object()).hint(hint).into());
     };
+    if kind == Kind::Job {
+        is_task(&written, &artifact)?;
+    }
     service.spec.runtime = runtime(&service.spec, live, &artifact)?;
     match artifact.is_container {
         true => contained(&service.spec)?,
@@ -167,6 +171,19 @@ fn contained(spec: &ServiceSpec) -> Result<()> {
         return refuse("none of its ports is called http", "name the port that answers requests http");
     }
     Ok(())
+}
+
+/// Whether it can be run to its end.
+fn is_task(written: &ImageRef, artifact: &Artifact) -> Result<()> {
+    if artifact.is_container {
+        let detail = format!("image {written} holds a container, and a job runs components");
+        return Err(invalid(detail).hint("build the program as a component that exports wasi:cli/run").into());
+    }
+    if capability::runs_alone(artifact.exports.iter().map(String::as_str)) {
+        return Ok(());
+    }
+    let detail = format!("image {written} does not export {}, so it cannot be run to its end", capability::RUN);
+    Err(invalid(detail).hint("a component that answers requests is for a Service: write kind: Service").into())
 }
 
 /// Whether nothing is asked for that only containers have.

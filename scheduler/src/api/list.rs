@@ -173,8 +173,8 @@ impl Regarding {
         let rest = || key.name.strip_prefix(&self.name)?.strip_prefix('-');
         match (self.kind, key.kind) {
             (own, other) if own == other => self.name == key.name,
-            (Kind::Service, Kind::Revision) => rest().is_some_and(number),
-            (Kind::Service, Kind::Replica) => rest()
+            (Kind::Service | Kind::Job, Kind::Revision) => rest().is_some_and(number),
+            (Kind::Service | Kind::Job, Kind::Replica) => rest()
                 .and_then(|rest| rest.split_once('-'))
                 .is_some_and(|(n, suffix)| number(n) && !suffix.contains('-')),
             _ => false,

@@ -16,7 +16,7 @@ use http::Uri;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use skiff_api::quantity::Span;
-use skiff_api::resource::{Phase, Replica, ReplicaSpec, Selector, ServiceSpec};
+use skiff_api::resource::{Job, JobSpec, Phase, Replica, ReplicaSpec, Selector, ServiceSpec};
 use skiff_api::wire::{LogLine, LogQuery};
 use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName};
 use tokio_util::sync::CancellationToken;
@@ -27,8 +27,8 @@ use super::failure::{Result, invalid};
 use super::log_merge::{Merge, Said};
 use super::target::{Target, query};
 use super::watch::ndjson;
-use crate::objects::{decode, key};
-use crate::store::{Batch, Revision, Watch};
+use crate::objects::{ObjectKey, decode, key};
+use crate::store::{Batch, Entry, Revision, Watch};
 
 /// A person who follows does not notice that; a node on a slow line answers in it.
 const PATIENCE_FOLLOWING: Duration = Duration::from_millis(200);
@@ -76,6 +76,23 @@ pub(super) async fn of_service(state: ApiState, target: Target, uri: Uri) -> Res
     Ok(lines.into_response())
 }
 
+/// A job's lines come to an end when it does.
+pub(super) async fn of_job(state: ApiState, target: Target, uri: Uri) -> Result<Response> {
+    let logs = Wanted::from(&uri)?;
+    let namespace = target.namespace.as_ref();
+    // What is listed later knows at least as much.
+    let job = state.objects.find::<JobSpec>(namespace, &target.name).await?;
+    let listed = state.objects.list::<ReplicaSpec>(namespace, &Selector::default()).await?;
+    let mut lines = Lines::new(&state, logs);
+    let is_own =
+        |replica: &&Replica| replica.spec.service.as_str() == job.metadata.name && (!logs.follow || has_run(replica));
+    listed.items.iter().filter(is_own).for_each(|replica| lines.add(replica, logs));
+    if logs.follow && job.status.finished.is_none() {
+        lines.more = More::watch_job(&state, &job, listed.revision);
+    }
+    Ok(lines.into_response())
+}
+
 /// Which lines.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
@@ -110,9 +127,9 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
 /// Whether a replica's node has begun to run it, and so has a log of it. If not, the watch tells when it has.
 fn has_run(replica: &Replica) -> bool {
     match replica.status.phase {
-        Phase::Ready | Phase::Stopping => true,
+        Phase::Ready | Phase::Stopping | Phase::Succeeded => true,
         // The other failures come before anything of the guest has run.
-        Phase::Failed => replica.status.reason == "StartFailed",
+        Phase::Failed => replica.status.ended || replica.status.reason == "StartFailed",
         Phase::Pending | Phase::Pulling | Phase::Compiling => false,
     }
 }
@@ -129,13 +146,28 @@ struct Lines {
 /// Where replicas that come later are seen.
 struct More {
     service: Name,
+    /// The job that there are no more of once it has ended.
+    job: Option<ObjectKey>,
     watch: Watch,
 }
 
 impl More {
     fn watch(state: &ApiState, namespace: Option<&Name>, service: &str, after: Revision) -> Option<Self> {
         let watch = state.objects.store().watch(&key::prefix(Kind::Replica, namespace), after);
-        service.parse().ok().map(|service| Self { service, watch })
+        service.parse().ok().map(|service| Self { service, job: None, watch })
+    }
+
+    fn watch_job(state: &ApiState, job: &Job, after: Revision) -> Option<Self> {
+        let watch = state.objects.store().watch(key::OBJECTS, after);
+        let (service, job) = (job.metadata.name.parse().ok()?, Some(ObjectKey::of(job)));
+        Some(Self { service, job, watch })
+    }
+
+    /// Whether nothing comes any more: the job has ended, or is gone.
+    fn is_over(&self, batch: &Batch) -> bool {
+        let Some(job) = self.job.as_ref().map(ObjectKey::object) else { return false };
+        let ended = |entry: &Entry| decode::<JobSpec>(entry).is_ok_and(|job| job.status.finished.is_some());
+        batch.changes.iter().any(|change| *change.key == *job && change.after.as_ref().is_none_or(ended))
     }
 }
 
@@ -184,6 +216,9 @@ impl Lines {
             {
                 self.add(&replica, all);
             }
+        }
+        if self.more.as_ref().is_some_and(|more| more.is_over(batch)) {
+            self.more = None;
         }
     }
 

@@ -194,6 +194,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
     add_kind::<r::SecretSpec>(&mut schemas);
     add_kind::<r::NodeSpec>(&mut schemas);
     add_kind::<r::ServiceSpec>(&mut schemas);
+    add_kind::<r::JobSpec>(&mut schemas);
     add_kind::<r::RevisionSpec>(&mut schemas);
     add_kind::<r::ReplicaSpec>(&mut schemas);
     add_kind::<r::EventSpec>(&mut schemas);

@@ -4,21 +4,21 @@
 //! the same moment as a service needs no lock between the two.
 
 use skiff_api::resource::{ImagePolicySpec, Selector, Service};
-use skiff_api::{Code, Problem, Trust};
+use skiff_api::{Code, Kind, Problem, Trust};
 use skiff_registry::sign::{Refusal, judge};
 
 use super::ApiState;
 use super::failure::Result;
 use crate::objects::ObjectKey;
 
-/// Checks the image of a service, which is pinned, against the policies of its namespace.
-pub(super) async fn check(state: &ApiState, service: &Service) -> Result<()> {
+/// Checks the image of a service or job, which is pinned, against the policies of its namespace.
+pub(super) async fn check(state: &ApiState, kind: Kind, service: &Service) -> Result<()> {
     let Some(namespace) = service.metadata.namespace.as_ref() else { return Ok(()) };
     let policies = state.objects.list::<ImagePolicySpec>(Some(namespace), &Selector::default()).await?.items;
     let image = &service.spec.image;
     let named = policies.iter().map(|policy| (policy.metadata.name.as_str(), &policy.spec));
     let Some(trust) = Trust::of(named, image, namespace.as_str()) else { return Ok(()) };
-    let object = || ObjectKey::of(service).to_string();
+    let object = || ObjectKey::new(kind, Some(namespace), service.metadata.name.as_str()).to_string();
     let Some(digest) = image.digest() else {
         let detail = format!("image {image} has no digest, so nobody can have signed it");
         return Err(Problem::new(Code::NotSigned, detail).object(object()).into());

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use skiff_api::resource::{
-    ConfigSpec, DEFAULT_NAMESPACE, ImagePolicySpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec, SecretSpec,
-    ServiceSpec,
+    ConfigSpec, DEFAULT_NAMESPACE, ImagePolicySpec, JobSpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec,
+    SecretSpec, ServiceSpec,
 };
 use skiff_api::{Code, Kind, Problem};
 
@@ -19,6 +19,7 @@ pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Resul
     match kind {
         // What was made from it goes away with it: the controllers see to that.
         Kind::Service => remove_typed::<ServiceSpec>(&state, &target).await,
+        Kind::Job => remove_typed::<JobSpec>(&state, &target).await,
         // Its service's controller starts another one in its place.
         Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
         Kind::ImagePolicy => remove_typed::<ImagePolicySpec>(&state, &target).await,

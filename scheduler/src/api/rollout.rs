@@ -58,7 +58,7 @@ async fn write(state: &ApiState, live: &Service, wanted: &Service) -> Result<Opt
     if let Some(fault) = ServiceSpec::faults(wanted).into_iter().next() {
         return Err(fault_problem(fault).into());
     }
-    policies::check(state, wanted).await?;
+    policies::check(state, skiff_api::Kind::Service, wanted).await?;
     let change = ServiceSpec::admit(&state.objects, wanted, Some(live), Change::new()).await?;
     match state.objects.write_spec(live, wanted, change).await {
         Err(error) if error.is_conflict() => Ok(None),

@@ -40,7 +40,7 @@ pub(super) async fn put(state: ApiState, target: Target, body: Body) -> Result<R
             return Ok(Json(Scale { replicas }).into_response());
         }
         if live.spec.replicas.count().is_none_or(|now| now < replicas) {
-            policies::check(&state, &live).await?;
+            policies::check(&state, skiff_api::Kind::Service, &live).await?;
         }
         match state.objects.write_spec(&live, &wanted, Change::new()).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,

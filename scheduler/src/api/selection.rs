@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use skiff_api::resource::{
-    API_VERSION, ConfigSpec, ImagePolicySpec, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, SecretSpec, Selector,
-    ServiceSpec, TokenSpec,
+    API_VERSION, ConfigSpec, ImagePolicySpec, JobSpec, NamespaceSpec, NodeSpec, ReplicaSpec, RevisionSpec, SecretSpec,
+    Selector, ServiceSpec, TokenSpec,
 };
 use skiff_api::{Kind, Name};
 
@@ -44,6 +44,7 @@ impl Selection {
             Kind::Config => self.typed::<ConfigSpec>(entry),
             Kind::Secret => self.typed::<SecretSpec>(entry),
             Kind::Service => self.typed::<ServiceSpec>(entry),
+            Kind::Job => self.typed::<JobSpec>(entry),
             Kind::Node => self.typed::<NodeSpec>(entry),
             Kind::Revision => self.typed::<RevisionSpec>(entry),
             Kind::Replica => self.typed::<ReplicaSpec>(entry),

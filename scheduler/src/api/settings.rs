@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use skiff_api::manifest::{Document, Typed};
-use skiff_api::resource::{ConfigSpec, Object, SecretSpec, Selector, Service, ServiceSpec};
+use skiff_api::resource::{ConfigSpec, JobSpec, Object, SecretSpec, Selector, Service, ServiceSpec};
 use skiff_api::validate::{DATA_BYTES_MAX, is_variable};
 use skiff_api::{Code, Kind, Name, Problem};
 
 use super::ApiState;
 use super::failure::{Failure, Result, invalid};
-use super::write::namespace_of;
+use super::write::{as_service, namespace_of};
 use crate::objects::{Change, Indexed, ObjectKey, Objects};
 
 /// How many services a refusal names.
@@ -84,24 +84,29 @@ impl Keys {
     }
 }
 
-/// What must hold beside a service for it to be written.
-pub(super) async fn admit_service(objects: &Objects, service: &Service, mut change: Change) -> Result<Change> {
+/// What must hold beside a service or job for it to be written.
+pub(super) async fn admit_service(
+    objects: &Objects,
+    kind: Kind,
+    service: &Service,
+    mut change: Change,
+) -> Result<Change> {
     let spec = &service.spec;
     let Some(namespace) = service.metadata.namespace.as_ref().filter(|_| names_any(spec)) else { return Ok(change) };
     let mut keys = Keys::default();
-    change = require::<ConfigSpec>(objects, (namespace, service), &mut keys, change).await?;
-    change = require::<SecretSpec>(objects, (namespace, service), &mut keys, change).await?;
+    change = require::<ConfigSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
+    change = require::<SecretSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
     Ok(change.touch(namespace))
 }
 
 /// All sources of one kind that a service names must be there, get along with it, and stay as they are until it is written.
 async fn require<S: Source>(
     objects: &Objects,
-    (namespace, service): (&Name, &Service),
+    (namespace, kind, service): (&Name, Kind, &Service),
     keys: &mut Keys,
     mut change: Change,
 ) -> Result<Change> {
-    let object = ObjectKey::of(service).to_string();
+    let object = ObjectKey::new(kind, Some(namespace), service.metadata.name.as_str()).to_string();
     for name in S::named(&service.spec) {
         let Some(source) = objects.get::<S>(Some(namespace), name.as_str()).await? else {
             return Err(missing(object, S::KIND, name));
@@ -163,11 +168,12 @@ pub(super) async fn admit_source<S: Source>(objects: &Objects, source: &Object<S
     let (Some(namespace), Ok(name)) = (&key.namespace, key.name.parse::<Name>()) else { return Ok(change) };
     // Read before the services: whatever is written since moves it, and the commit is refused.
     let guard = objects.guard(namespace).await?;
-    for service in users::<S>(objects, namespace, &name).await? {
+    for (kind, service) in users::<S>(objects, namespace, &name).await? {
         let mut keys = Keys::default();
         others::<ConfigSpec>(objects, (namespace, &service), (S::KIND, &name), &mut keys).await?;
         others::<SecretSpec>(objects, (namespace, &service), (S::KIND, &name), &mut keys).await?;
-        fits(&ObjectKey::of(&service).to_string(), &service.spec, &mut keys, (S::KIND, &name), source.spec.keys())?;
+        let user = ObjectKey::new(kind, Some(namespace), service.metadata.name.as_str()).to_string();
+        fits(&user, &service.spec, &mut keys, (S::KIND, &name), source.spec.keys())?;
     }
     Ok(change.hold(namespace, guard.as_ref()))
 }
@@ -187,11 +193,16 @@ async fn others<S: Source>(
     Ok(())
 }
 
-/// The services of a namespace that name a Config or Secret.
-async fn users<S: Source>(objects: &Objects, namespace: &Name, name: &Name) -> Result<Vec<Service>> {
-    let mut services = objects.list::<ServiceSpec>(Some(namespace), &Selector::default()).await?.items;
-    services.retain(|service| S::named(&service.spec).contains(name));
-    Ok(services)
+/// The services and jobs of a namespace that name a Config or Secret.
+async fn users<S: Source>(objects: &Objects, namespace: &Name, name: &Name) -> Result<Vec<(Kind, Service)>> {
+    let all = Selector::default();
+    let services = objects.list::<ServiceSpec>(Some(namespace), &all).await?.items;
+    // What has ended reads nothing any more.
+    let jobs = objects.list::<JobSpec>(Some(namespace), &all).await?.items;
+    let jobs = jobs.iter().filter(|job| job.status.finished.is_none()).map(|job| (Kind::Job, as_service(job)));
+    let mut users: Vec<_> = services.into_iter().map(|service| (Kind::Service, service)).chain(jobs).collect();
+    users.retain(|(_, service)| S::named(&service.spec).contains(name));
+    Ok(users)
 }
 
 /// What must hold for a Config or Secret to be deleted: no service names it.
@@ -204,7 +215,7 @@ pub(super) async fn release<S: Source>(objects: &Objects, live: &Object<S>) -> R
         return Ok(Change::new().hold(namespace, guard.as_ref()));
     }
     let more = if users.len() > USERS_SHOWN_MAX { ", and more" } else { "" };
-    let shown: Vec<_> = users.iter().take(USERS_SHOWN_MAX).map(|service| service.metadata.name.as_str()).collect();
+    let shown: Vec<_> = users.iter().take(USERS_SHOWN_MAX).map(|(_, service)| service.metadata.name.as_str()).collect();
     let detail = format!("{key} is in use by {}{more}", shown.join(", "));
     let hint = "take it out of these services first, or delete them";
     Err(Problem::new(Code::Conflict, detail).object(key.to_string()).hint(hint).into())

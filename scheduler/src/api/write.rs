@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_api::manifest::{Document, Typed};
 use skiff_api::resource::{
-    BucketGrant, BucketScope, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Namespace,
-    NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec,
+    BucketGrant, BucketScope, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Job, JobSpec,
+    Metadata, Namespace, NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec,
 };
 use skiff_api::validate::{self, Fault};
 use skiff_api::{Code, Kind, Name, Problem};
@@ -68,27 +68,78 @@ impl Writable for ServiceSpec {
     }
 
     fn notes(service: &Service) -> Vec<String> {
-        let shared = service.spec.keyvalue.iter().filter(|grant| grant.scope == BucketScope::Cluster);
-        let note = |grant: &BucketGrant| {
-            format!(
-                "the bucket {} is kept by the control plane: while a node cannot reach it, its values cannot be read or set there (hint: scope: node keeps one on each node)",
-                grant.bucket
-            )
-        };
-        shared.map(note).collect()
+        bucket_notes(&service.spec.keyvalue)
     }
 
     async fn prepare(state: &ApiState, service: &mut Service, live: Option<&Service>) -> Result<Option<Moved>> {
-        let moved = images::pin(&*state.images, service, live.map(|live| &live.spec)).await?;
+        let moved = images::pin(&*state.images, Kind::Service, service, live.map(|live| &live.spec)).await?;
         // Also where nothing is new: whoever applies learns that it would not start again.
-        policies::check(state, service).await?;
+        policies::check(state, Kind::Service, service).await?;
         Ok(moved)
     }
 
-    async fn admit(objects: &Objects, service: &Service, _: Option<&Service>, change: Change) -> Result<Change> {
-        let change = grants::admit_service(objects, service, change).await?;
-        settings::admit_service(objects, service, change).await
+    async fn admit(objects: &Objects, service: &Service, live: Option<&Service>, change: Change) -> Result<Change> {
+        let change = grants::admit_service(objects, Kind::Service, service, change).await?;
+        let change = settings::admit_service(objects, Kind::Service, service, change).await?;
+        Ok(alone(Kind::Job, &service.metadata, live.is_none(), change))
     }
+}
+
+/// Services and jobs are told apart by their names alone, as those that call and may be called.
+fn alone(other: Kind, metadata: &Metadata, is_new: bool, change: Change) -> Change {
+    match is_new {
+        true => change.require_none(&ObjectKey::new(other, metadata.namespace.as_ref(), metadata.name.as_str())),
+        false => change,
+    }
+}
+
+fn bucket_notes(grants: &[BucketGrant]) -> Vec<String> {
+    let shared = grants.iter().filter(|grant| grant.scope == BucketScope::Cluster);
+    let note = |grant: &BucketGrant| {
+        format!(
+            "the bucket {} is kept by the control plane: while a node cannot reach it, its values cannot be read or set there (hint: scope: node keeps one on each node)",
+            grant.bucket
+        )
+    };
+    shared.map(note).collect()
+}
+
+impl Writable for JobSpec {
+    fn of(typed: Typed) -> Option<Job> {
+        match typed {
+            Typed::Job(job) => Some(*job),
+            _ => None,
+        }
+    }
+
+    fn faults(job: &Job) -> Vec<Fault> {
+        validate::job(job)
+    }
+
+    fn notes(job: &Job) -> Vec<String> {
+        bucket_notes(&job.spec.keyvalue)
+    }
+
+    /// What is asked of a service's image and fields is asked of a job's.
+    async fn prepare(state: &ApiState, job: &mut Job, live: Option<&Job>) -> Result<Option<Moved>> {
+        let mut service = as_service(job);
+        let live = live.map(|live| live.spec.as_service());
+        let moved = images::pin(&*state.images, Kind::Job, &mut service, live.as_ref()).await?;
+        policies::check(state, Kind::Job, &service).await?;
+        job.spec.image = service.spec.image;
+        Ok(moved)
+    }
+
+    async fn admit(objects: &Objects, job: &Job, live: Option<&Job>, change: Change) -> Result<Change> {
+        let service = as_service(job);
+        let change = grants::admit_service(objects, Kind::Job, &service, change).await?;
+        let change = settings::admit_service(objects, Kind::Job, &service, change).await?;
+        Ok(alone(Kind::Service, &job.metadata, live.is_none(), change))
+    }
+}
+
+pub(super) fn as_service(job: &Job) -> Service {
+    Service::new(job.metadata.clone(), job.spec.as_service())
 }
 
 impl Writable for NamespaceSpec {
@@ -187,6 +238,7 @@ pub(super) async fn create(state: ApiState, kind: Kind, target: Target, body: Bo
     settings::conceal(&state, &mut document, target.namespace.as_ref())?;
     match kind {
         Kind::Service => create_typed::<ServiceSpec>(&state, &target, document).await,
+        Kind::Job => create_typed::<JobSpec>(&state, &target, document).await,
         Kind::Namespace => create_typed::<NamespaceSpec>(&state, &target, document).await,
         Kind::ImagePolicy => create_typed::<ImagePolicySpec>(&state, &target, document).await,
         Kind::Config => create_typed::<ConfigSpec>(&state, &target, document).await,
@@ -210,6 +262,7 @@ pub(super) async fn replace(state: ApiState, kind: Kind, target: Target, body: B
     settings::conceal(&state, &mut document, target.namespace.as_ref())?;
     match kind {
         Kind::Service => replace_typed::<ServiceSpec>(&state, &target, document).await,
+        Kind::Job => replace_typed::<JobSpec>(&state, &target, document).await,
         Kind::Namespace => replace_typed::<NamespaceSpec>(&state, &target, document).await,
         Kind::ImagePolicy => replace_typed::<ImagePolicySpec>(&state, &target, document).await,
         Kind::Config => replace_typed::<ConfigSpec>(&state, &target, document).await,
@@ -291,7 +344,7 @@ pub(super) fn fault_problem(fault: Fault) -> Problem {
 pub(super) fn read_only(kind: Kind) -> Problem {
     let problem = Problem::new(Code::Forbidden, format!("a {kind} is written by Skiff itself"));
     match kind {
-        Kind::Revision | Kind::Replica => problem.hint("change the Service that it belongs to"),
+        Kind::Revision | Kind::Replica => problem.hint("change the Service or Job that it belongs to"),
         Kind::Token => problem.hint("make one with `skiff token create --node`, end it with `skiff token revoke`"),
         _ => problem,
     }

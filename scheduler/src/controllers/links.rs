@@ -93,6 +93,8 @@ impl Links {
         let node = link.session.speaker(&message)?;
         match *message {
             FromNode::Resync => Ok(self.send_whole(id, state).into_iter().collect()),
+            // Only on a link that is a node's own: from the moment it is lost, nobody is answered any more.
+            FromNode::Lease { asked_ms } => Ok(self.send(id, vec![ToNode::Lease { asked_ms }]).into_iter().collect()),
             message => Ok(vec![News::Said(node, Box::new(message))]),
         }
     }

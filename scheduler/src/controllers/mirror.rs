@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skiff_api::resource::{
-    Config, ImagePolicy, ImagePolicySpec, Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision, Secret,
-    Service, Spec,
+    Config, ImagePolicy, ImagePolicySpec, Job, Kind, Liveness, Namespace, Node, Object, Phase, Replica, Revision,
+    Secret, Service, Spec,
 };
 use skiff_api::trust::RepositoryPattern;
 use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
@@ -71,6 +71,20 @@ fn apply_one(
             state.set_service(service.clone(), read::<Service, _>(after));
             touched.routes.insert(service.clone());
             touched.services.insert(service);
+        }
+        (Kind::Job, Some(namespace)) => {
+            let Ok(name) = key.name.parse::<Name>() else { return };
+            let key = ServiceKey { namespace: namespace.clone(), name };
+            let (before, after): (Option<Arc<Job>>, Option<Arc<Job>>) = (read(before), read(after));
+            // Those that it has made go with it, and what made it counts it.
+            if let Some(before) = before.as_ref().filter(|_| after.is_none()) {
+                touched.services.extend(state.made_by(&key, &before.metadata.uid).map(|(made, _)| made.clone()));
+            }
+            let owners = before.iter().chain(&after).flat_map(|job| &job.metadata.owners);
+            let owners = owners.filter_map(|owner| owner.name.parse().ok());
+            touched.services.extend(owners.map(|name| ServiceKey { namespace: namespace.clone(), name }));
+            state.set_job(&key, after);
+            touched.services.insert(key);
         }
         (Kind::Revision, Some(namespace)) => {
             let revision: Option<Arc<Revision>> = read(after);

@@ -65,7 +65,13 @@ impl Reports {
         };
         for key in observed.gone {
             match placed_on(state, node, &key) {
-                Some(true) => _ = self.replicas.insert(key, (node.clone(), gone("Stopped", "its node has stopped it"))),
+                Some(true) => {
+                    let status = match state.replica(&key).is_some_and(|replica| replica.is_task()) {
+                        true => ReplicaStatus::interrupted("its node has stopped it"),
+                        false => gone("Stopped", "its node has stopped it"),
+                    };
+                    self.replicas.insert(key, (node.clone(), status));
+                }
                 Some(false) => bad += 1,
                 None => {}
             }
@@ -73,8 +79,13 @@ impl Reports {
         if observed.whole {
             let placed = state.node(node).map(|node| &node.replicas).into_iter().flatten();
             for key in placed.filter(|key| !named.contains(*key)) {
-                let status = gone("NotRunning", "its node does not run it yet");
-                match state.replica(key).is_some_and(|replica| replica.status.phase == Phase::Pending) {
+                let Some(replica) = state.replica(key) else { continue };
+                let status = match replica.is_task() {
+                    // It may have run, so nobody may run it again.
+                    true => ReplicaStatus::interrupted("its node does not know of it any more"),
+                    false => gone("NotRunning", "its node does not run it yet"),
+                };
+                match replica.status.phase == Phase::Pending {
                     true => _ = self.replicas.remove(key),
                     false => _ = self.replicas.insert(key.clone(), (node.clone(), status)),
                 }
@@ -94,7 +105,8 @@ impl Reports {
         });
         self.replicas.retain(|key, (node, status)| {
             let Some(replica) = state.replica(key) else { return false };
-            if replica.spec.node.as_ref() != Some(node) || is_same(&replica.status, status) {
+            // A task ends once: what its node forgot since changes nothing.
+            if replica.status.ended || replica.spec.node.as_ref() != Some(node) || is_same(&replica.status, status) {
                 return false;
             }
             let change = Change::new().write_status(
@@ -166,7 +178,8 @@ fn bounded(status: ReplicaStatus) -> ReplicaStatus {
 
 /// Whether two states say the same. The time in it is this control plane's own.
 fn is_same(a: &ReplicaStatus, b: &ReplicaStatus) -> bool {
-    (a.phase, &a.reason, &a.message, a.retries) == (b.phase, &b.reason, &b.message, b.retries)
+    let told = |status: &ReplicaStatus| (status.phase, status.retries, status.ended, status.exit_code);
+    told(a) == told(b) && (&a.reason, &a.message) == (&b.reason, &b.message)
 }
 
 /// By this machine's clock: a node's may be wrong.

@@ -75,6 +75,8 @@ pub(crate) struct Control {
     board: Board,
     started: Instant,
     vigil: Vigil,
+    /// Nodes whose lease has lapsed.
+    lapsed: BTreeSet<NodeName>,
     wakes: Wakes,
     balance: Balance,
     watch: Watch,
@@ -126,6 +128,7 @@ impl Control {
             board,
             started,
             vigil,
+            lapsed: BTreeSet::new(),
             wakes,
             balance,
             watch,
@@ -185,7 +188,8 @@ impl Control {
             return None;
         }
         let verdict = self.vigil.verdict(&self.state, self.elapsed_ms());
-        let dies = verdict.wake_ms.map(|ms| self.started + Duration::from_millis(ms));
+        let wakes_ms = verdict.wake_ms.into_iter().chain(self.vigil.lapses_ms()).min();
+        let dies = wakes_ms.map(|ms| self.started + Duration::from_millis(ms));
         let due = self.wakes.first().map(|at| {
             let ms = at.duration_since(Timestamp::now()).as_millis().clamp(1, i128::from(WAKE_MAX_MS));
             Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(WAKE_MAX_MS))
@@ -230,6 +234,10 @@ impl Control {
                 "too many nodes were lost at once: none is given up"
             );
         }
+        for node in self.vigil.lapsed(self.elapsed_ms()) {
+            self.dirty.extend(self.state.set_lapsed(&node, true));
+            self.lapsed.insert(node);
+        }
         for node in verdict.dead {
             self.reports.node(node, NodeReport::Dead);
         }
@@ -270,6 +278,7 @@ impl Control {
             match mirror::load(&**self.objects.store(), &self.vault).await {
                 Ok((state, seen)) => {
                     (self.state, self.seen) = (state, seen);
+                    self.lapsed.iter().for_each(|node| drop(self.state.set_lapsed(node, true)));
                     self.board = Board::new(&self.state);
                     self.state.take_changed();
                     self.watch = self.objects.watch(seen);
@@ -307,13 +316,15 @@ impl Control {
             FromNode::Hello(hello) => {
                 tracing::info!(%node, version = %hello.version, gateway = %hello.gateway, "a node said hello");
                 self.vigil.heard(&node);
+                self.lapsed.remove(&node);
+                self.state.set_lapsed(&node, false);
                 self.reports.node(node.clone(), NodeReport::Hello(Box::new(hello)));
                 0
             }
             FromNode::Observed(observed) => self.reports.observed(&self.state, &node, observed),
             FromNode::Event(event) => usize::from(!self.note(&node, &event)),
             // The links answer these themselves.
-            FromNode::Resync | FromNode::Logs { .. } | FromNode::LogsEnd { .. } => 0,
+            FromNode::Resync | FromNode::Lease { .. } | FromNode::Logs { .. } | FromNode::LogsEnd { .. } => 0,
         };
         if bad > 0 {
             tracing::warn!(%node, bad, "a node spoke of replicas that are not its own");
@@ -399,7 +410,9 @@ impl Control {
         let message = format!("a plan was not carried out: {} (hint: this is a bug of Skiff)", faults.join("; "));
         tracing::error!(service = %plan.service, ?plan, %message, "lint");
         add(&self.counters.lint_refusals, 1);
-        let regarding = ObjectRef { kind: Kind::Service, name: plan.service.name.to_string() };
+        let metadata = self.state.workload(&plan.service).and_then(crate::plan::Workload::metadata);
+        let kind = metadata.map_or(Kind::Service, |(kind, _)| kind);
+        let regarding = ObjectRef { kind, name: plan.service.name.to_string() };
         self.recorder.note(&plan.service.namespace, &regarding, (EventType::Warning, "PlanRefused", &message), now);
     }
 

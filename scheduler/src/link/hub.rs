@@ -95,7 +95,11 @@ impl Hub {
                 match message {
                     FromNode::Logs { id, lines } => bulk.deliver(id, lines),
                     FromNode::LogsEnd { id, error } => bulk.end(id, error),
-                    FromNode::Hello(_) | FromNode::Observed(_) | FromNode::Resync | FromNode::Event(_) => {
+                    FromNode::Hello(_)
+                    | FromNode::Observed(_)
+                    | FromNode::Resync
+                    | FromNode::Lease { .. }
+                    | FromNode::Event(_) => {
                         tracing::warn!(uid = %bulk.uid(), "dropped a node's second connection: only logs belong there");
                         break;
                     }

@@ -76,6 +76,7 @@ impl Session {
             FromNode::Observed(_) => "a report",
             FromNode::Resync => "a request for the whole",
             FromNode::Event(_) => "an event",
+            FromNode::Lease { .. } => "a question for its lease",
             FromNode::Logs { .. } | FromNode::LogsEnd { .. } => "log lines",
         };
         self.node().cloned().ok_or(Refused::NoHello { message })

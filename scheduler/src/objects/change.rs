@@ -54,6 +54,12 @@ impl Change {
         self.map(|txn| txn.require_present(object.object()))
     }
 
+    /// There must be no such object.
+    #[must_use]
+    pub fn require_none(self, object: &ObjectKey) -> Self {
+        self.map(|txn| txn.require_absent(object.object()))
+    }
+
     /// Creates an object; its name must be free and its namespace must exist. Sets what is not set of uid, time of
     /// creation and generation: a caller that needs to know them sets them itself.
     #[must_use]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use skiff_api::ServiceKey;
 use skiff_api::resource::{
-    ConfigSpec, ImagePolicySpec, NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route, SecretSpec,
-    ServiceSpec, Spec, TokenSpec,
+    ConfigSpec, ImagePolicySpec, JobSpec, NamespaceSpec, NodeSpec, Object, ReplicaSpec, RevisionSpec, Route,
+    SecretSpec, ServiceSpec, Spec, TokenSpec,
 };
 
 /// A kind that is kept in the store. (Events are not: they have a log of their own.)
@@ -20,6 +20,7 @@ impl Indexed for NamespaceSpec {}
 impl Indexed for ImagePolicySpec {}
 impl Indexed for ConfigSpec {}
 impl Indexed for SecretSpec {}
+impl Indexed for JobSpec {}
 impl Indexed for NodeSpec {}
 impl Indexed for RevisionSpec {}
 impl Indexed for ReplicaSpec {}

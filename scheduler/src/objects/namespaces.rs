@@ -10,8 +10,8 @@ use crate::store::{Entry, List};
 const CONTENTS_SHOWN_MAX: usize = 5;
 
 /// What keeps a namespace from being deleted, in the order in which it is named.
-const CONTENTS: [Kind; 6] =
-    [Kind::Service, Kind::ImagePolicy, Kind::Config, Kind::Secret, Kind::Revision, Kind::Replica];
+const CONTENTS: [Kind; 7] =
+    [Kind::Service, Kind::Job, Kind::ImagePolicy, Kind::Config, Kind::Secret, Kind::Revision, Kind::Replica];
 
 impl Objects {
     /// Creates what every cluster has. Does nothing on a store that has it.

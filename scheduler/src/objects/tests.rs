@@ -113,8 +113,13 @@ async fn a_change_is_whole() {
 
     // Two creations in one namespace move its guard once.
     let replica = |n: u32| {
-        let spec =
-            ReplicaSpec { service: name("cart"), revision: RevisionName::new("cart-1"), node: None, moves_to: None };
+        let spec = ReplicaSpec {
+            service: name("cart"),
+            revision: RevisionName::new("cart-1"),
+            node: None,
+            moves_to: None,
+            stop: false,
+        };
         Replica::new(Metadata::new(Some(name("default")), format!("cart-1-{n}")), spec)
     };
     let exists = ObjectKey::of(&cart);

@@ -1,10 +1,10 @@
 //! What a plan consists of.
 
 use jiff::Timestamp;
-use skiff_api::resource::{EventType, ObjectRef, ReplicaStatus, RevisionSpec, ServiceStatus};
-use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey};
+use skiff_api::resource::{EventType, JobSpec, JobStatus, ObjectRef, ReplicaStatus, RevisionSpec, ServiceStatus};
+use skiff_api::{Name, NodeName, ReplicaName, RevisionName, ServiceKey};
 
-/// One step for one service: its actions go into one transaction.
+/// One step for one service or job: its actions go into one transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub service: ServiceKey,
@@ -57,10 +57,24 @@ pub enum Action {
         name: ReplicaName,
         to: Option<NodeName>,
     },
+    /// Has a replica stop where it is; what is to take its place waits until that is known.
+    StopReplica {
+        name: ReplicaName,
+    },
     DeleteReplica {
         name: ReplicaName,
     },
     SetStatus(ServiceStatus),
+    SetJobStatus(JobStatus),
+    /// Makes the job that a schedule has come to.
+    CreateJob {
+        name: Name,
+        spec: Box<JobSpec>,
+    },
+    /// Deletes a job that a schedule has made, or the job itself.
+    DeleteJob {
+        name: Name,
+    },
 }
 
 /// An event without its time and count.

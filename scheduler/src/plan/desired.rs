@@ -2,14 +2,14 @@
 //!
 //! A [`Told`] is one link's memory: what was sent on it. Changes name the replicas and services they touch, and only
 //! those are compared, so that a change costs the same with ten services as with ten thousand. Of an assignment nothing
-//! changes once it was made (its revision is immutable and its uid its own) but who must have signed its image, and what
-//! its Configs and Secrets say.
+//! changes once it was made (its revision is immutable and its uid its own) but who must have signed its image, what its
+//! Configs and Secrets say, and that it is to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skiff_api::settings::Settings;
-use skiff_api::wire::{Assignment, ServiceRoutes};
+use skiff_api::wire::{Assignment, ServiceRoutes, Task};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
 
 use super::State;
@@ -32,11 +32,12 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         template: revision.template.clone(),
         trust: revision.trust.clone(),
         settings: revision.settings.clone(),
+        task: replica.is_task().then(|| Task { stop: replica.spec.stop }),
     })
 }
 
 /// What of an assignment may differ the next time.
-type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>);
+type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>, Option<Task>);
 
 /// What one link was told.
 #[derive(Debug, Default)]
@@ -85,7 +86,8 @@ impl Told {
         for key in touched {
             match assignment(state, node, &key) {
                 Some(assignment) => {
-                    let now = (assignment.uid.clone(), assignment.trust.clone(), assignment.settings.clone());
+                    let Assignment { uid, trust, settings, task, .. } = &assignment;
+                    let now = (uid.clone(), trust.clone(), settings.clone(), *task);
                     if self.assigned.insert(key, now.clone()) != Some(now) {
                         delta.upsert.push(assignment);
                     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use skiff_api::resource::{Phase, Resources, Service, own_labels};
+use skiff_api::resource::{Phase, Placement, Resources, own_labels};
 use skiff_api::{NodeName, ReplicaName, RevisionName};
 
 use super::{Action, Plan, State};
@@ -44,7 +44,7 @@ pub enum Fault {
     Missing {
         name: String,
     },
-    /// It makes something for a service that is gone.
+    /// It makes something for a service or job that is gone.
     NoService,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Fault {
             Self::NoRevision { replica, revision } => write!(f, "{replica} would lack its revision {revision}"),
             Self::DuplicateName { name } => write!(f, "{name} would exist twice"),
             Self::Missing { name } => write!(f, "{name} does not exist"),
-            Self::NoService => write!(f, "the service does not exist"),
+            Self::NoService => write!(f, "the service or job does not exist"),
         }
     }
 }
@@ -88,7 +88,10 @@ impl<'a> Lint<'a> {
                 faults.push(Fault::NoRevision { replica, revision });
             }
         }
-        let service = self.state.workload(&plan.service).and_then(|workload| workload.service.as_deref());
+        let workload = self.state.workload(&plan.service);
+        let service = workload.and_then(|workload| workload.service.as_deref());
+        let job = workload.and_then(|workload| workload.job.as_deref());
+        let placement = service.map(|service| &service.spec.placement).or(job.map(|job| &job.spec.placement));
         let (count, unavailable) = service.map_or((0, 0), |service| {
             // Of a service on every node, what goes follows from the nodes alone.
             (service.spec.replicas.count().unwrap_or(0), service.spec.update.unavailable)
@@ -108,7 +111,7 @@ impl<'a> Lint<'a> {
             *sum = sum.plus(resources);
         }
         for (name, more) in &more {
-            faults.extend(self.node_fault(name, *more, service));
+            faults.extend(self.node_fault(name, *more, placement));
         }
         if faults.is_empty() {
             for (name, more) in more {
@@ -128,7 +131,7 @@ impl<'a> Lint<'a> {
         let seen = |replica: &'a skiff_api::resource::Replica| Seen {
             revision: &replica.spec.revision,
             node: replica.spec.node.as_ref(),
-            is_ready: workload.owns(&replica.metadata.owners) && self.answers(replica),
+            is_ready: workload.service.is_some() && workload.owns(&replica.metadata.owners) && self.answers(replica),
         };
         workload.replicas.iter().map(|(name, replica)| (name, seen(replica))).collect()
     }
@@ -140,12 +143,11 @@ impl<'a> Lint<'a> {
     }
 
     /// What is wrong with placing that much more of a service on a node.
-    fn node_fault(&self, name: &NodeName, more: Resources, service: Option<&Service>) -> Option<Fault> {
+    fn node_fault(&self, name: &NodeName, more: Resources, placement: Option<&Placement>) -> Option<Fault> {
         let Some(state) = self.state.node(name).filter(|node| node.is_alive()) else {
             return Some(Fault::NodeNotAlive { node: name.clone() });
         };
-        if let (Some(node), Some(service)) = (state.node.as_deref(), service) {
-            let placement = &service.spec.placement;
+        if let (Some(node), Some(placement)) = (state.node.as_deref(), placement) {
             let own = own_labels(name.as_str(), &node.status);
             let has = |key: &str, value: &str| match own.iter().find(|(own, text)| *own == key && !text.is_empty()) {
                 Some((_, text)) => text == value,
@@ -181,14 +183,20 @@ fn apply<'a>(
     faults: &mut Vec<Fault>,
 ) -> (Replicas<'a>, Revisions<'a>) {
     let workload = state.workload(&plan.service);
-    let has_service = workload.is_some_and(|workload| workload.service.is_some());
+    let has_service = workload.is_some_and(|workload| workload.metadata().is_some());
     let mut revisions: Revisions<'a> = workload
         .map(|workload| workload.revisions.iter().map(|(name, r)| (name, r.template.resources)).collect())
         .unwrap_or_default();
     let mut missing = BTreeSet::new();
     for action in &plan.actions {
-        let makes =
-            matches!(action, Action::CreateReplica { .. } | Action::CreateRevision { .. } | Action::SetStatus(_));
+        let makes = matches!(
+            action,
+            Action::CreateReplica { .. }
+                | Action::CreateRevision { .. }
+                | Action::SetStatus(_)
+                | Action::SetJobStatus(_)
+                | Action::CreateJob { .. }
+        );
         if makes && !has_service && !faults.contains(&Fault::NoService) {
             faults.push(Fault::NoService);
         }
@@ -213,7 +221,7 @@ fn apply<'a>(
                 Some(replica) => replica.node = Some(node),
                 None => _ = missing.insert(name.to_string()),
             },
-            Action::Explain { name, .. } | Action::Move { name, .. } => {
+            Action::Explain { name, .. } | Action::Move { name, .. } | Action::StopReplica { name } => {
                 if !replicas.contains_key(name) {
                     missing.insert(name.to_string());
                 }
@@ -223,7 +231,7 @@ fn apply<'a>(
                     missing.insert(name.to_string());
                 }
             }
-            Action::SetStatus(_) => {}
+            Action::SetStatus(_) | Action::SetJobStatus(_) | Action::CreateJob { .. } | Action::DeleteJob { .. } => {}
         }
     }
     faults.extend(missing.into_iter().map(|name| Fault::Missing { name }));
@@ -276,7 +284,7 @@ mod tests {
         assert_eq!(faults(&world, "cart", vec![place]), ["cart-1-aaaaa does not exist"], "it has a node already");
         assert_eq!(
             faults(&world, "cord", vec![create("b", "cart-1", "n")])[..2],
-            ["the service does not exist", "b would lack its revision cart-1"]
+            ["the service or job does not exist", "b would lack its revision cart-1"]
         );
     }
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use skiff_api::NodeName;
 use skiff_api::resource::{Liveness, NodeStatus};
-use skiff_api::wire::Hello;
+use skiff_api::wire::{Hello, LEASE_LAPSES_MS};
 
 use super::State;
 
@@ -45,6 +45,8 @@ pub struct Vigil {
     options: LivenessOptions,
     started_ms: u64,
     lost: BTreeMap<NodeName, u64>,
+    /// Those that may hold a lease yet: since when none was answered.
+    leased: BTreeMap<NodeName, u64>,
 }
 
 /// Who is given up now.
@@ -66,17 +68,33 @@ pub struct Brake {
 
 impl Vigil {
     pub fn new(options: LivenessOptions, now_ms: u64) -> Self {
-        Self { options, started_ms: now_ms, lost: BTreeMap::new() }
+        Self { options, started_ms: now_ms, lost: BTreeMap::new(), leased: BTreeMap::new() }
     }
 
     /// A node cannot be heard.
     pub fn lost(&mut self, node: NodeName, now_ms: u64) {
+        self.leased.entry(node.clone()).or_insert(now_ms);
         self.lost.entry(node).or_insert(now_ms);
     }
 
     /// It can.
     pub fn heard(&mut self, node: &NodeName) {
         self.lost.remove(node);
+        self.leased.remove(node);
+    }
+
+    /// Those whose lease has lapsed since the last call: nothing that needs one runs there any more.
+    pub fn lapsed(&mut self, now_ms: u64) -> Vec<NodeName> {
+        let is_over = |since: &u64| since.saturating_add(LEASE_LAPSES_MS) <= now_ms;
+        let lapsed: Vec<NodeName> =
+            self.leased.iter().filter(|(_, since)| is_over(since)).map(|(node, _)| node.clone()).collect();
+        lapsed.iter().for_each(|node| _ = self.leased.remove(node));
+        lapsed
+    }
+
+    /// When the next lease lapses.
+    pub fn lapses_ms(&self) -> Option<u64> {
+        self.leased.values().min().map(|since| since.saturating_add(LEASE_LAPSES_MS))
     }
 
     /// Who is dead by now.
@@ -182,6 +200,18 @@ mod tests {
         vigil.lost(node("b"), 43_000);
         assert_eq!(vigil.verdict(&world.state, 43_999).wake_ms, Some(44_000));
         assert_eq!(vigil.verdict(&world.state, 44_000).dead, [node("b")]);
+    }
+
+    #[test]
+    fn a_lease_lapses_once_and_not_before_its_time() {
+        let mut vigil = Vigil::new(OPTIONS, 0);
+        vigil.lost(node("a"), 1_000);
+        vigil.lost(node("b"), 2_000);
+        vigil.heard(&node("b"));
+        assert_eq!(vigil.lapses_ms(), Some(1_000 + LEASE_LAPSES_MS));
+        assert!(vigil.lapsed(1_000 + LEASE_LAPSES_MS - 1).is_empty());
+        assert_eq!(vigil.lapsed(1_000 + LEASE_LAPSES_MS), [node("a")]);
+        assert!(vigil.lapsed(u64::MAX).is_empty() && vigil.lapses_ms().is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A revision is made when the part of the spec that replicas are made from differs from the newest revision's. Going
 //! back to an earlier template makes a new revision too: numbers tell the order of what was rolled out.
 
-use skiff_api::resource::{RevisionSpec, Service};
+use skiff_api::resource::{RevisionSpec, Template};
 use skiff_api::{RevisionName, ServiceKey};
 
 use super::Workload;
@@ -33,9 +33,8 @@ impl Target {
     }
 }
 
-/// The revision for a service's current spec.
-pub fn target(key: &ServiceKey, service: &Service, workload: &Workload) -> Target {
-    let template = service.spec.template();
+/// The revision for what a service or job now says that its replicas are made from.
+pub fn target(key: &ServiceKey, template: Template, workload: &Workload) -> Target {
     let newest = workload.newest();
     match newest {
         Some(newest) if *newest.template == template => {
@@ -80,7 +79,7 @@ mod tests {
         world.service("cart", 1, memory(1));
         let target_of = |world: &World| {
             let workload = world.state.workload(&key("cart")).unwrap();
-            target(&key("cart"), workload.service.as_ref().unwrap(), workload)
+            target(&key("cart"), workload.service.as_ref().unwrap().spec.template(), workload)
         };
         assert!(matches!(target_of(&world), Target::Create { name, .. } if name.as_str() == "cart-1"));
         world.revision("cart", 1, memory(1));
@@ -103,7 +102,7 @@ mod tests {
         (1..=12).for_each(|number| world.revision("cart", number, memory(number)));
         let expired_of = |world: &World| {
             let workload = world.state.workload(&key("cart")).unwrap();
-            let target = target(&key("cart"), workload.service.as_ref().unwrap(), workload);
+            let target = target(&key("cart"), workload.service.as_ref().unwrap().spec.template(), workload);
             expired(workload, &target).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         // By number, not by name: cart-10 comes after cart-2.

@@ -18,43 +18,29 @@ use super::revision::{self, Target};
 use super::rollout::{self, Budget, STEP_MAX, Why};
 use super::state::{self, Health};
 use super::status::{self, READY, Seen};
-use super::{Action, Board, Names, Plan, PlannedEvent, State, Workload};
+use super::{Action, Board, Names, Plan, PlannedEvent, State, Workload, job};
 
-/// The next step for a service. `board` is shared by the plans of one round; `now` dates what changes.
+/// The next step for a service or job. `board` is shared by the plans of one round; `now` dates what changes.
 pub fn plan(state: &State, key: &ServiceKey, board: &mut Board, names: &mut Names, now: Timestamp) -> Plan {
     let Some(workload) = state.workload(key) else { return Plan::nothing(key.clone()) };
     let leftovers = clear(key, workload);
-    match &workload.service {
-        Some(service) if leftovers.is_empty() => {
-            let builder = Builder {
-                state,
-                key,
-                workload,
-                service,
-                target: revision::target(key, service, workload),
-                now,
-                plan: Plan::nothing(key.clone()),
-                wanted: 0,
-                made: Vec::new(),
-                changed: BTreeMap::new(),
-                blocked: None,
-            };
-            builder.build(board, names)
-        }
-        _ => leftovers,
+    match (&workload.service, &workload.job) {
+        _ if !leftovers.is_empty() => leftovers,
+        (Some(service), _) => Builder::new(state, key, workload, (Kind::Service, service), now).build(board, names),
+        (None, Some(job)) => job::plan((state, key, workload), job, (board, names), now),
+        (None, None) => leftovers,
     }
 }
 
-/// Removes what the service does not own.
+/// Removes what the service or job does not own.
 fn clear(key: &ServiceKey, workload: &Workload) -> Plan {
     let mut plan = Plan::nothing(key.clone());
-    let foreign: Vec<&ReplicaName> = (workload.replicas.iter())
-        .filter(|(_, replica)| !workload.owns(&replica.metadata.owners))
-        .map(|(name, _)| name)
-        .collect();
-    for name in foreign.iter().take(STEP_MAX) {
+    let foreign: Vec<_> =
+        workload.replicas.iter().filter(|(_, replica)| !workload.owns(&replica.metadata.owners)).collect();
+    for (name, replica) in foreign.iter().take(STEP_MAX) {
         plan.actions.push(Action::DeleteReplica { name: (*name).clone() });
-        plan.events.push(removed(key, name, "its service was deleted"));
+        let kind = if replica.is_task() { Kind::Job } else { Kind::Service };
+        plan.events.push(removed(kind, key, name, &format!("its {} was deleted", kind.singular())));
     }
     if foreign.is_empty() {
         let revisions =
@@ -65,32 +51,53 @@ fn clear(key: &ServiceKey, workload: &Workload) -> Plan {
     plan
 }
 
-/// A plan in the making, for a service that is there.
-struct Builder<'a> {
-    state: &'a State,
-    key: &'a ServiceKey,
-    workload: &'a Workload,
+/// A plan in the making, for a service that is there, or a job that is looked at as one.
+pub(super) struct Builder<'a> {
+    pub(super) state: &'a State,
+    pub(super) key: &'a ServiceKey,
+    pub(super) workload: &'a Workload,
+    /// What it is.
+    kind: Kind,
     service: &'a Service,
-    target: Target,
-    now: Timestamp,
-    plan: Plan,
+    pub(super) target: Target,
+    pub(super) now: Timestamp,
+    pub(super) plan: Plan,
     /// How many replicas there should be.
     wanted: usize,
     /// Replicas that this plan creates.
-    made: Vec<(ReplicaName, Option<NodeName>, ReplicaStatus)>,
+    pub(super) made: Vec<(ReplicaName, Option<NodeName>, ReplicaStatus)>,
     /// Replicas that wait for room, as this plan leaves them.
     changed: BTreeMap<ReplicaName, (Option<NodeName>, ReplicaStatus)>,
     /// A node that should have a replica and does not take it.
     blocked: Option<(NodeName, Refusal)>,
 }
 
-impl Builder<'_> {
-    fn build(mut self, board: &mut Board, names: &mut Names) -> Plan {
-        if let Target::Create { name, spec } = self.target.clone() {
-            let message = format!("created revision {name} with image {}", spec.template.image);
-            self.event(EventType::Normal, "RevisionCreated", message);
-            self.plan.actions.push(Action::CreateRevision { name, spec });
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        state: &'a State,
+        key: &'a ServiceKey,
+        workload: &'a Workload,
+        (kind, service): (Kind, &'a Service),
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            state,
+            key,
+            workload,
+            kind,
+            service,
+            target: revision::target(key, service.spec.template(), workload),
+            now,
+            plan: Plan::nothing(key.clone()),
+            wanted: 0,
+            made: Vec::new(),
+            changed: BTreeMap::new(),
+            blocked: None,
         }
+    }
+
+    fn build(mut self, board: &mut Board, names: &mut Names) -> Plan {
+        self.make_revision();
         let mut peers = self.peers(board);
         let removals = match self.service.spec.replicas {
             Replicas::Count(wanted) => {
@@ -107,10 +114,24 @@ impl Builder<'_> {
         };
         let removed: BTreeSet<ReplicaName> = removals.iter().map(|removal| removal.name.clone()).collect();
         self.remove(removals);
-        let expired = revision::expired(self.workload, &self.target);
-        self.plan.actions.extend(expired.into_iter().take(STEP_MAX).map(|name| Action::DeleteRevision { name }));
+        self.drop_revisions();
         self.set_status(&removed);
         self.plan
+    }
+
+    /// Makes the revision that is wanted, where it is not there.
+    pub(super) fn make_revision(&mut self) {
+        if let Target::Create { name, spec } = self.target.clone() {
+            let message = format!("created revision {name} with image {}", spec.template.image);
+            self.event(EventType::Normal, "RevisionCreated", message);
+            self.plan.actions.push(Action::CreateRevision { name, spec });
+        }
+    }
+
+    /// Drops those that are no longer kept.
+    pub(super) fn drop_revisions(&mut self) {
+        let expired = revision::expired(self.workload, &self.target);
+        self.plan.actions.extend(expired.into_iter().take(STEP_MAX).map(|name| Action::DeleteRevision { name }));
     }
 
     fn placement(&self) -> &Placement {
@@ -152,12 +173,12 @@ impl Builder<'_> {
             .any(|replica| replica.spec.revision != *self.target.name() || !self.stays(replica))
     }
 
-    fn wake_at(&mut self, at: Timestamp) {
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
         self.plan.wake = Some(self.plan.wake.map_or(at, |wake| wake.min(at)));
     }
 
     /// Whether a replica may stay on its node.
-    fn stays(&self, replica: &Replica) -> bool {
+    pub(super) fn stays(&self, replica: &Replica) -> bool {
         if replica.spec.moves_to.is_some() {
             return false;
         }
@@ -187,10 +208,11 @@ impl Builder<'_> {
     }
 
     /// Where the replicas are that will not have to leave.
-    fn peers(&self, board: &Board) -> Peers {
+    pub(super) fn peers(&self, board: &Board) -> Peers {
         let mut peers = Peers::default();
         for replica in self.workload.replicas.values() {
-            if let Some(node) = replica.spec.node.as_ref().filter(|_| self.health(replica) != Health::Lost) {
+            let is_there = !replica.status.ended && self.health(replica) != Health::Lost;
+            if let Some(node) = replica.spec.node.as_ref().filter(|_| is_there) {
                 board.meet(&mut peers, node, self.placement());
             }
         }
@@ -209,7 +231,7 @@ impl Builder<'_> {
     }
 
     /// Tries again for replicas that no node took before.
-    fn place_waiting(&mut self, board: &mut Board, peers: &mut Peers, removed: &BTreeSet<ReplicaName>) {
+    pub(super) fn place_waiting(&mut self, board: &mut Board, peers: &mut Peers, removed: &BTreeSet<ReplicaName>) {
         let waiting: Vec<_> = (self.workload.replicas.iter())
             .filter(|(name, replica)| replica.spec.node.is_none() && !removed.contains(name))
             .take(STEP_MAX)
@@ -232,7 +254,7 @@ impl Builder<'_> {
         }
     }
 
-    fn create(&mut self, count: usize, board: &mut Board, peers: &mut Peers, names: &mut Names) {
+    pub(super) fn create(&mut self, count: usize, board: &mut Board, peers: &mut Peers, names: &mut Names) {
         let mut taken: BTreeSet<ReplicaName> = self.workload.replicas.keys().cloned().collect();
         let mut moves = self.moves();
         for _ in 0..count {
@@ -335,7 +357,7 @@ impl Builder<'_> {
                 Why::Lost => format!("another replica stands in for it, and {node} is dead"),
                 Why::Unwanted => format!("{node} is not to have one"),
             };
-            self.plan.events.push(removed(self.key, &name, &why));
+            self.plan.events.push(removed(self.kind, self.key, &name, &why));
             self.plan.actions.push(Action::DeleteReplica { name });
         }
     }
@@ -404,12 +426,12 @@ impl Builder<'_> {
             reason: refused.reason().to_owned(),
             message: refused.to_string(),
             since: self.now,
-            retries: 0,
+            ..ReplicaStatus::default()
         }
     }
 
-    fn event(&mut self, event_type: EventType, reason: &'static str, message: String) {
-        let regarding = ObjectRef { kind: Kind::Service, name: self.key.name.to_string() };
+    pub(super) fn event(&mut self, event_type: EventType, reason: &'static str, message: String) {
+        let regarding = ObjectRef { kind: self.kind, name: self.key.name.to_string() };
         self.plan.events.push(PlannedEvent { regarding, event_type, reason, message });
     }
 
@@ -454,9 +476,9 @@ fn waiting(node: &Option<NodeName>) -> Health {
     }
 }
 
-fn removed(key: &ServiceKey, name: &ReplicaName, why: &str) -> PlannedEvent {
+fn removed(kind: Kind, key: &ServiceKey, name: &ReplicaName, why: &str) -> PlannedEvent {
     PlannedEvent {
-        regarding: ObjectRef { kind: Kind::Service, name: key.name.to_string() },
+        regarding: ObjectRef { kind, name: key.name.to_string() },
         event_type: EventType::Normal,
         reason: "ReplicaRemoved",
         message: format!("removed {name}: {why}"),

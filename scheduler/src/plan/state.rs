@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use skiff_api::quantity::Timeout;
 use skiff_api::resource::{
-    BucketScope, ImagePolicySpec, Liveness, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources,
-    Revision, SecretText, Service, Strategy, Template,
+    BucketScope, ImagePolicySpec, Job, Liveness, Metadata, Namespace, Node, Offline, Phase, Quota, Replica, Replicas,
+    Resources, Revision, SecretText, Service, Strategy, Template,
 };
 use skiff_api::settings::Settings;
 use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Trust, Uid};
@@ -100,10 +100,12 @@ impl NamespaceState {
     }
 }
 
-/// A service and what was made for it. The service is absent once it was deleted and the rest is still there.
+/// A service or job and what was made for it. Both are absent once it was deleted and the rest is still there; no
+/// service has a job's name.
 #[derive(Debug, Default)]
 pub struct Workload {
     pub service: Option<Arc<Service>>,
+    pub job: Option<Arc<Job>>,
     pub revisions: BTreeMap<RevisionName, RevisionState>,
     pub replicas: BTreeMap<ReplicaName, Arc<Replica>>,
 }
@@ -125,6 +127,8 @@ pub struct NodeState {
     pub node: Option<Arc<Node>>,
     pub replicas: BTreeSet<ReplicaKey>,
     pub reserved: Resources,
+    /// It holds no lease any more: nothing runs there that may run in one place only.
+    pub is_lapsed: bool,
 }
 
 impl NodeState {
@@ -143,7 +147,7 @@ impl NodeState {
 
 impl Workload {
     fn is_empty(&self) -> bool {
-        self.service.is_none() && self.revisions.is_empty() && self.replicas.is_empty()
+        self.service.is_none() && self.job.is_none() && self.revisions.is_empty() && self.replicas.is_empty()
     }
 
     /// The revision with the highest number.
@@ -151,14 +155,28 @@ impl Workload {
         self.revisions.values().max_by_key(|revision| revision.object.spec.number)
     }
 
-    /// Whether an object with these owners belongs to the service as it is now: not to an earlier one of its name.
+    /// What it is, as it is now.
+    pub fn metadata(&self) -> Option<(Kind, &Metadata)> {
+        let service = self.service.as_ref().map(|service| (Kind::Service, &service.metadata));
+        service.or_else(|| self.job.as_ref().map(|job| (Kind::Job, &job.metadata)))
+    }
+
+    /// Whether an object with these owners belongs to it as it is now: not to an earlier one of its name.
     pub fn owns(&self, owners: &[skiff_api::resource::Owner]) -> bool {
-        let Some(service) = &self.service else { return false };
-        let is_ours = |uid: &Uid| *uid == service.metadata.uid;
-        owners.iter().any(|owner| owner.kind == Kind::Service && is_ours(&owner.uid))
+        let Some((kind, metadata)) = self.metadata() else { return false };
+        owners.iter().any(|owner| owner.kind == kind && owner.uid == metadata.uid)
+    }
+
+    /// Whether a schedule made it.
+    pub fn is_made_by(&self, schedule: &Uid) -> bool {
+        let Some(job) = &self.job else { return false };
+        job.metadata.owners.iter().any(|owner| owner.kind == Kind::Job && owner.uid == *schedule)
     }
 
     fn reserved_by(&self, replica: &Replica) -> Resources {
+        if replica.status.ended {
+            return Resources::ZERO;
+        }
         self.revisions.get(&replica.spec.revision).map_or(Resources::ZERO, |revision| revision.template.resources)
     }
 }
@@ -249,6 +267,26 @@ impl State {
         self.change(&key, |workload| workload.service = service);
     }
 
+    pub fn set_job(&mut self, key: &ServiceKey, job: Option<Arc<Job>>) {
+        self.change(key, |workload| workload.job = job);
+    }
+
+    /// The jobs that a schedule has made, the oldest first: their names begin with its own and end with their minute.
+    pub fn made_by<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        schedule: &'a Uid,
+    ) -> impl Iterator<Item = (&'a ServiceKey, &'a Arc<Job>)> {
+        let prefix = format!("{}-", key.name);
+        let made = self.workloads.range(key.clone()..);
+        let made = made.take_while(move |(other, _)| {
+            other.namespace == key.namespace && other.name.as_str().starts_with(key.name.as_str())
+        });
+        let made = made
+            .filter(move |(other, workload)| other.name.as_str().starts_with(&prefix) && workload.is_made_by(schedule));
+        made.filter_map(|(other, workload)| Some((other, workload.job.as_ref()?)))
+    }
+
     pub fn set_namespace(&mut self, name: &Name, namespace: Option<Arc<Namespace>>) {
         let state = self.namespaces.entry(name.clone()).or_default();
         state.object = namespace;
@@ -316,6 +354,15 @@ impl State {
         if state.node.is_none() && state.replicas.is_empty() {
             self.nodes.remove(name);
         }
+    }
+
+    /// Notes that a node's lease has lapsed, or may not have. Answers the jobs that this has to do with.
+    pub fn set_lapsed(&mut self, name: &NodeName, is_lapsed: bool) -> Vec<ServiceKey> {
+        let Some(node) = self.nodes.get_mut(name) else { return Vec::new() };
+        node.is_lapsed = is_lapsed;
+        let owners = self.nodes.get(name).into_iter().flat_map(|node| &node.replicas);
+        let owners = owners.filter_map(|replica| self.owner(replica));
+        owners.filter(|key| self.workloads.get(key).is_some_and(|workload| workload.job.is_some())).collect()
     }
 
     pub fn set_revision(&mut self, key: &ServiceKey, name: RevisionName, revision: Option<Arc<Revision>>) {
@@ -386,6 +433,10 @@ impl State {
         let node = self.nodes.entry(name.clone()).or_default();
         node.reserved = node.reserved.plus(reserved);
         node.replicas.insert(replica_key(key, replica));
+        // What has ended is there for its log, and takes nothing.
+        if replica.status.ended {
+            return;
+        }
         let namespace = self.namespaces.entry(key.namespace.clone()).or_default();
         namespace.placed += 1;
         namespace.reserved = namespace.reserved.plus(reserved);
@@ -395,7 +446,7 @@ impl State {
         let Some(name) = &replica.spec.node else { return };
         let Some(workload) = self.workloads.get(key) else { return };
         let reserved = workload.reserved_by(replica);
-        if let Some(namespace) = self.namespaces.get_mut(&key.namespace) {
+        if let Some(namespace) = self.namespaces.get_mut(&key.namespace).filter(|_| !replica.status.ended) {
             namespace.placed = namespace.placed.saturating_sub(1);
             namespace.reserved = namespace.reserved.minus(reserved);
             if namespace.is_empty() {
@@ -449,7 +500,7 @@ impl Health {
         match replica.status.phase {
             Phase::Ready if node.is_some_and(NodeState::is_alive) => Self::Ready,
             Phase::Ready => Self::Unknown,
-            Phase::Failed => Self::Failed,
+            Phase::Failed | Phase::Succeeded => Self::Failed,
             Phase::Pending | Phase::Pulling | Phase::Compiling | Phase::Stopping => Self::Starting,
         }
     }

@@ -178,7 +178,7 @@ impl World {
         node: Option<NodeName>,
         status: ReplicaStatus,
     ) {
-        let spec = ReplicaSpec { service: key(service).name, revision, node, moves_to: None };
+        let spec = ReplicaSpec { service: key(service).name, revision, node, moves_to: None, stop: false };
         let mut replica = Replica::new(Self::metadata(service, name.to_string()), spec);
         replica.status = status;
         self.state.set_replica(&key(service), name, Some(Arc::new(replica)));
@@ -210,7 +210,7 @@ impl World {
             let waiting = |name: &ReplicaName| {
                 Replica::clone(self.state.workload(&plan.service).unwrap().replicas.get(name).unwrap())
             };
-            match action {
+            match action.clone() {
                 Action::CreateRevision { name, spec } => self.add_revision(service, &name, *spec),
                 Action::DeleteRevision { name } => self.state.set_revision(&plan.service, name, None),
                 Action::CreateReplica { name, revision, node, status } => {
@@ -229,6 +229,10 @@ impl World {
                     replica.spec.moves_to = to;
                     self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
                 }
+                Action::StopReplica { .. }
+                | Action::SetJobStatus(_)
+                | Action::CreateJob { .. }
+                | Action::DeleteJob { .. } => panic!("{action:?} is for jobs"),
                 Action::DeleteReplica { name } => self.state.set_replica(&plan.service, &name, None),
                 Action::SetStatus(status) => {
                     let workload = self.state.workload(&plan.service).unwrap();

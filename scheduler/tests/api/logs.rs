@@ -28,6 +28,7 @@ async fn replica_in(server: &Server, (service, name, node): (&str, &str, Option<
         revision: RevisionName::new(format!("{service}-1")),
         node: node.map(NodeName::new),
         moves_to: None,
+        stop: false,
     };
     let mut replica = Replica::new(Metadata::new("default".parse().ok(), name), spec);
     replica.status.phase = phase;

@@ -484,7 +484,7 @@ impl Control {
             Action::DeleteRevision { name } => self.put_revision(key, &name, None),
             Action::CreateReplica { name, revision, node, status } => {
                 let metadata = self.owned(key, name.as_str());
-                let spec = ReplicaSpec { service: key.name.clone(), revision, node, moves_to: None };
+                let spec = ReplicaSpec { service: key.name.clone(), revision, node, moves_to: None, stop: false };
                 let mut made = Replica::new(metadata, spec);
                 made.status = status;
                 self.put_replica(key, &name, Some(Arc::new(made)));
@@ -504,6 +504,10 @@ impl Control {
                 one.spec.moves_to = to;
                 self.put_replica(key, &name, Some(Arc::new(one)));
             }
+            Action::StopReplica { .. }
+            | Action::SetJobStatus(_)
+            | Action::CreateJob { .. }
+            | Action::DeleteJob { .. } => panic!("{action:?}: there are no jobs here"),
             Action::DeleteReplica { name } => self.put_replica(key, &name, None),
             Action::SetStatus(status) => {
                 let Some(before) = self.objects.services.get(key).cloned() else { return };

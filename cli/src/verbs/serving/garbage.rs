@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skiff_api::Kind;
-use skiff_api::resource::{RevisionSpec, Selector, ServiceSpec};
+use skiff_api::resource::{JobSpec, RevisionSpec, Selector, ServiceSpec};
 use skiff_registry::Registry;
 use skiff_registry::collector::{self, Retained, Times};
 use skiff_scheduler::objects::{ObjectKey, Objects};
@@ -20,14 +20,16 @@ pub(super) async fn collect(objects: Objects, registry: Registry) {
     }
 }
 
-/// The images of all services and of all their revisions: what runs, what may run next, and what can be gone back to.
+/// The images of all services and jobs, and of all their revisions: what runs, what may run next, and what can be gone back to.
 async fn retained(objects: Objects) -> Result<Retained, String> {
     let all = Selector::default();
     let services = objects.list::<ServiceSpec>(None, &all).await.map_err(|error| error.to_string())?;
+    let jobs = objects.list::<JobSpec>(None, &all).await.map_err(|error| error.to_string())?;
     let revisions = objects.list::<RevisionSpec>(None, &all).await.map_err(|error| error.to_string())?;
     let services = services.items.iter().map(|service| (&service.metadata, &service.spec.image));
     let revisions = revisions.items.iter().map(|revision| (&revision.metadata, &revision.spec.template.image));
-    let images = services.chain(revisions).filter_map(|(metadata, image)| {
+    let jobs = jobs.items.iter().map(|job| (&job.metadata, &job.spec.image));
+    let images = services.chain(jobs).chain(revisions).filter_map(|(metadata, image)| {
         let namespace = metadata.namespace.as_ref()?;
         Some((image.repository_in(namespace.as_str()), image.digest()?.clone()))
     });
@@ -45,8 +47,9 @@ async fn tell(objects: Objects, registry: Registry) {
         registry.retention_changed();
         // One that came too late to hear of everything begins again.
         while let Ok(batch) = watch.next().await {
-            let is_about_images =
-                |key: &str| ObjectKey::parse(key).is_some_and(|key| matches!(key.kind, Kind::Service | Kind::Revision));
+            let is_about_images = |key: &str| {
+                ObjectKey::parse(key).is_some_and(|key| matches!(key.kind, Kind::Service | Kind::Job | Kind::Revision))
+            };
             // A service that goes to another image gets another revision, and in time loses an old one.
             if batch.changes.iter().any(|change| change.after.is_none() && is_about_images(&change.key)) {
                 registry.retention_changed();

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use skiff_api::id::{ReplicaName, RevisionName, Uid};
 use skiff_api::resource::ServiceSpec;
+use skiff_api::wire::Task;
 
 use super::super::observed::Running;
 use super::*;
@@ -23,7 +24,16 @@ fn assignment(name: &str, image: &str) -> (ReplicaKey, Assignment) {
     let revision = RevisionName::new("cart-1");
     (
         key(name),
-        Assignment { replica: key(name), uid: Uid::new("1"), service, revision, template, trust: None, settings: None },
+        Assignment {
+            replica: key(name),
+            uid: Uid::new("1"),
+            service,
+            revision,
+            template,
+            trust: None,
+            settings: None,
+            task: None,
+        },
     )
 }
 
@@ -54,6 +64,30 @@ fn a_failed_pull_waits_and_then_goes_elsewhere() {
     let due = plan(&desired, &observed, failure.retry_at().unwrap());
     assert_eq!(due.actions, [Action::Pull { digest: digest(1), repository: "other/cart".to_owned() }]);
     assert_eq!(due.report[&key("a")].retries, 1);
+}
+
+#[test]
+fn a_task_needs_a_lease_and_does_not_run_again() {
+    let task =
+        |stop| BTreeMap::from([on("a", 1)].map(|(key, one)| (key, Assignment { task: Some(Task { stop }), ..one })));
+    let mut observed = Observed::default();
+    let waits = plan(&task(false), &observed, NOW);
+    assert!(waits.actions.is_empty() && waits.report[&key("a")].reason == "NoLease");
+    observed.is_leased = true;
+    assert_eq!(plan(&task(false), &observed, NOW).actions.len(), 1);
+    assert!(plan(&task(true), &observed, NOW).report[&key("a")].ended, "it never began");
+    observed.running.insert(key("a"), Running { uid: Uid::new("1"), stage: RunningStage::Ready });
+    assert!(plan(&task(false), &observed, NOW).actions.is_empty());
+    assert_eq!(plan(&task(true), &observed, NOW).actions, [Action::Stop(key("a"))]);
+    observed.is_leased = false;
+    assert_eq!(plan(&task(false), &observed, NOW).actions, [Action::Stop(key("a"))]);
+    observed.running.clear();
+    observed.is_leased = true;
+    observed.ended.insert(key("a"), Ended::interrupted(&Uid::new("1"), "was stopped"));
+    let ended = plan(&task(false), &observed, NOW);
+    assert!(ended.actions.is_empty() && ended.report[&key("a")].ended);
+    observed.ended.insert(key("a"), Ended::interrupted(&Uid::new("0"), "another one"));
+    assert_eq!(plan(&task(false), &observed, NOW).actions.len(), 1);
 }
 
 #[test]

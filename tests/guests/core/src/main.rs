@@ -1,8 +1,8 @@
 //! A command that does what it is told, word by word, and then ends: `core [say=TEXT] [env=NAME] [ms=N] [spin] [sleep] [eat]
-//! [until-end] [exit=N]`. Words that it does not know are only repeated.
+//! [tick] [until-end] [exit=N]`. Words that it does not know are only repeated.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, hint, io, process, thread};
 
 fn main() {
@@ -18,6 +18,11 @@ fn main() {
                 hint::spin_loop();
             },
             ("sleep", _) => loop {
+                thread::sleep(Duration::from_millis(100));
+            },
+            ("tick", _) => loop {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                println!("tick {}", now.as_millis());
                 thread::sleep(Duration::from_millis(100));
             },
             ("eat", _) => {

@@ -4,6 +4,7 @@
 //! - [`first_steps`]: push, run, see, read logs, remove; the tools around it.
 //! - [`grants`]: what services may reach.
 //! - [`hono`]: an app of Hono, beside the same under Node.
+//! - [`jobs`]: what runs to its end, now or by a schedule.
 //! - [`keyvalue`]: values that outlive a request.
 //! - [`manifests`]: apply in all its ways, diff, and going round through `get`.
 //! - [`projects`]: from `skiff new` to an answer, with the language's own tools.
@@ -16,6 +17,7 @@ mod examples;
 mod first_steps;
 mod grants;
 mod hono;
+mod jobs;
 mod keyvalue;
 mod manifests;
 mod projects;
