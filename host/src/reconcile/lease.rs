@@ -21,8 +21,10 @@ use crate::plan::Ended;
 
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// When the last question was asked that has an answer.
+    /// When the last question was asked whose answer counts.
     granted_ms: Option<u64>,
+    /// When the last question was asked that has an answer on this link.
+    offered_ms: Option<u64>,
     /// When the last question was asked.
     asked_ms: Option<u64>,
     /// Whether all that is wanted was said on this link.
@@ -35,10 +37,18 @@ impl Lease {
     pub(super) fn new_link(&mut self) {
         self.knows = false;
         self.asked_ms = None;
+        self.offered_ms = None;
+    }
+
+    /// An answer counts once it is known what is wanted. Until then, what was granted before goes on until its end.
+    fn take(&mut self) {
+        if self.knows {
+            self.granted_ms = self.granted_ms.max(self.offered_ms);
+        }
     }
 
     fn holds(&self, now_ms: u64) -> bool {
-        self.knows && self.granted_ms.is_some_and(|granted| now_ms < granted.saturating_add(LEASE_MS))
+        self.granted_ms.is_some_and(|granted| now_ms < granted.saturating_add(LEASE_MS))
     }
 
     /// How long until the next question is due, or the lease ends. Milliseconds.
@@ -73,7 +83,7 @@ impl Reconciler {
         let now_ms = now_ms();
         // Nobody has asked in what is yet to come.
         if asked_ms <= now_ms {
-            self.lease.granted_ms = self.lease.granted_ms.max(Some(asked_ms));
+            self.lease.offered_ms = self.lease.offered_ms.max(Some(asked_ms));
         }
         self.judge_lease(now_ms);
     }
@@ -85,6 +95,7 @@ impl Reconciler {
     }
 
     fn judge_lease(&mut self, now_ms: u64) {
+        self.lease.take();
         let is_leased = self.lease.holds(now_ms);
         if std::mem::replace(&mut self.observed.is_leased, is_leased) == is_leased {
             return;
@@ -122,16 +133,25 @@ mod tests {
 
     #[test]
     fn it_is_counted_from_the_question_and_needs_to_know_what_is_wanted() {
-        let mut lease = Lease { granted_ms: Some(1_000), asked_ms: Some(1_500), ..Lease::default() };
+        let mut lease = Lease { offered_ms: Some(1_000), asked_ms: Some(1_500), ..Lease::default() };
+        lease.take();
         assert!(!lease.holds(1_001));
         lease.knows = true;
+        lease.take();
         assert!(lease.holds(1_001) && lease.holds(1_000 + LEASE_MS - 1) && !lease.holds(1_000 + LEASE_MS));
         assert_eq!(lease.due_in(true, 1_600), 1_500 + LEASE_ASK_MS - 1_600);
         assert_eq!(lease.due_in(true, 1_000 + LEASE_MS - 1), 0, "a question is due");
         lease.asked_ms = Some(1_000 + LEASE_MS - 10);
         assert_eq!(lease.due_in(true, 1_000 + LEASE_MS - 1), 1, "it ends");
+        // A link that broke ends nothing before its time, and a new one prolongs nothing before it has said all.
         lease.new_link();
-        assert!(!lease.holds(1_001));
-        assert_eq!(lease.due_in(false, 1_001), 0, "a new link is asked at once");
+        assert!(lease.holds(1_001));
+        assert_eq!(lease.due_in(true, 1_001), 0, "a new link is asked at once");
+        lease.offered_ms = Some(1_000 + LEASE_MS);
+        lease.take();
+        assert!(!lease.holds(1_000 + LEASE_MS));
+        lease.knows = true;
+        lease.take();
+        assert!(lease.holds(1_000 + LEASE_MS));
     }
 }

@@ -53,7 +53,7 @@ const GUESTS: &[&str] = &["skiff-sdk"];
 const REGISTRY_CLIENTS: [&str; 2] = ["skiff-host", "skiff-scheduler"];
 
 /// All that the bottom crate needs when no feature is asked for. Everything links it: keep it this short.
-const API_NEEDS: [&str; 7] = ["jiff", "pem", "serde", "serde-saphyr", "serde_json", "strsim", "thiserror"];
+const API_NEEDS: [&str; 8] = ["cronexpr", "jiff", "pem", "serde", "serde-saphyr", "serde_json", "strsim", "thiserror"];
 
 /// The packages of a manifest's workspace, as cargo reads them.
 pub(super) fn packages(manifest: &Path) -> Result<Vec<Value>> {

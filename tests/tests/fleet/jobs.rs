@@ -59,7 +59,7 @@ fn a_task_on_a_machine_that_is_cut_off_stops_before_another_begins() {
     fleet.machines().cut(&lost, true);
     let next = until_replaced(&fleet, &first);
     assert_ne!(next, lost);
-    let logs = |node: &str| fleet.path(node).join("logs/default/ticker");
+    let logs = |node: &str| fleet.path(node).join("node/logs/default/ticker");
     let began = within(LAPSES, "it ticks", || ticks(&logs(&next)).first().copied());
     let ended = ticks(&logs(&lost)).last().copied().unwrap();
     assert!(ended < began, "the first one went on for {} ms beside the other", ended - began);

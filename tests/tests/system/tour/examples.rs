@@ -138,6 +138,17 @@ fn short_addresses_lead_to_long_ones() {
         let followed = cluster.get("/s/3");
         assert_eq!((followed.status, followed.header("location")), (302, Some(LONG)));
     }
+    // The report on it, once and now: what its schedule would start.
+    cluster.skiff(&["push", "nightly", guest("nightly").to_str().unwrap()]).ok();
+    cluster.write("nightly.yaml", include_str!("../../../../examples/nightly/skiff.yaml"));
+    cluster.skiff(&["apply", "-f", "nightly.yaml"]).ok();
+    let once = include_str!("../../../../examples/nightly/skiff.yaml").lines().filter(|line| {
+        !["schedule", "timeZone", "concurrency", "startingDeadline"].iter().any(|own| line.starts_with(own))
+    });
+    cluster.write("once.yaml", once.collect::<Vec<_>>().join("\n").replace("name: nightly", "name: now"));
+    cluster.skiff(&["apply", "--wait", "-f", "once.yaml"]).ok();
+    let report = cluster.skiff(&["logs", "job/now"]).ok().stdout;
+    assert_eq!(report, format!("1 links were followed, 2 times\n       2 {LONG}\n"));
     for nobody in ["/s/9", "/s/9/visits", "/s/names", "/s/a%2Fb"] {
         assert_eq!(cluster.get(nobody).status, 404, "{nobody}");
     }
