@@ -18,7 +18,7 @@ use skiff_api::{ImageRef, Kind, Name, NodeName};
 use skiff_host::uplink::Address;
 
 pub(crate) use self::create::{CreateArgs, CreateVerb};
-pub(crate) use self::project::{BuildArgs, DeployArgs, DevArgs, NewArgs, SetImage, SetImageArgs};
+pub(crate) use self::project::{BuildArgs, ChangeArgs, DeployArgs, DevArgs, NewArgs, SetImage};
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
 };
@@ -442,7 +442,7 @@ pub(crate) struct FileArgs {
     #[arg(short, long = "file", value_name = "FILE|DIR|-", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub set_image: SetImageArgs,
+    pub changes: ChangeArgs,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }

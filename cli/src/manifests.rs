@@ -5,17 +5,17 @@ use std::path::Path;
 use std::{fs, io};
 
 use skiff_api::Name;
-use skiff_api::manifest::{self, Document, MANIFEST_BYTES_MAX, Typed};
+use skiff_api::manifest::{self, Document, MANIFEST_BYTES_MAX, Source, Typed};
 
 use crate::args::{FileArgs, SetImage};
 use crate::exit::{Exit, Failure};
 
 /// Every object that the files name, in the order in which to apply them. An object that is there twice is an error.
 pub(crate) fn load(args: &FileArgs) -> Result<Vec<Document>, Failure> {
-    let mut documents = Vec::new();
-    for path in &args.files {
-        load_path(path, &mut documents)?;
-    }
+    let (mut sources, mut overlays) = (Vec::new(), Vec::new());
+    args.files.iter().try_for_each(|path| load_path(path, &mut sources))?;
+    args.changes.overlay.iter().try_for_each(|path| load_path(path, &mut overlays))?;
+    let mut documents = manifest::read_overlaid(&sources, &overlays)?;
     if documents.is_empty() {
         let files: Vec<_> = args.files.iter().map(|file| file.display().to_string()).collect();
         let text =
@@ -26,7 +26,7 @@ pub(crate) fn load(args: &FileArgs) -> Result<Vec<Document>, Failure> {
         set_namespace(document, &args.namespace.namespace);
     }
     refuse_doubles(&documents)?;
-    args.set_image.set_image.iter().try_for_each(|wanted| set_image(&mut documents, wanted))?;
+    args.changes.set_image.iter().try_for_each(|wanted| set_image(&mut documents, wanted))?;
     documents.sort_by_key(|document| document.kind);
     Ok(documents)
 }
@@ -45,8 +45,11 @@ fn set_namespace(document: &mut Document, namespace: &Name) {
 fn set_image(documents: &mut [Document], wanted: &SetImage) -> Result<(), Failure> {
     let mut is_there = false;
     for document in documents.iter_mut().filter(|document| document.name.as_str() == wanted.service.as_str()) {
-        let Typed::Service(service) = &mut document.typed else { continue };
-        service.spec.image.clone_from(&wanted.image);
+        match &mut document.typed {
+            Typed::Service(service) => service.spec.image.clone_from(&wanted.image),
+            Typed::Job(job) => job.spec.image.clone_from(&wanted.image),
+            _ => continue,
+        }
         if let Some(spec) = document.sparse.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
             spec.insert("image".to_owned(), serde_json::json!(wanted.image));
         }
@@ -85,15 +88,15 @@ fn refuse_doubles(documents: &[Document]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load_path(path: &Path, documents: &mut Vec<Document>) -> Result<(), Failure> {
+fn load_path(path: &Path, sources: &mut Vec<Source>) -> Result<(), Failure> {
     if path == Path::new("-") {
         let text = read_text(&mut io::stdin().lock(), "standard input", Path::new("standard input"))?;
-        documents.extend(manifest::read("standard input", &text)?);
+        sources.push(Source { file: "standard input".to_owned(), text });
         return Ok(());
     }
     let meta = fs::metadata(path).map_err(|error| Failure::io("read", path, error))?;
     if !meta.is_dir() {
-        return load_file(path, documents);
+        return load_file(path, sources);
     }
     let entries = fs::read_dir(path).map_err(|error| Failure::io("read", path, error))?;
     let mut files = Vec::new();
@@ -104,14 +107,14 @@ fn load_path(path: &Path, documents: &mut Vec<Document>) -> Result<(), Failure> 
     let is_manifest = |file: &&std::path::PathBuf| {
         file.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known))
     };
-    files.iter().filter(is_manifest).try_for_each(|file| load_file(file, documents))
+    files.iter().filter(is_manifest).try_for_each(|file| load_file(file, sources))
 }
 
-fn load_file(path: &Path, documents: &mut Vec<Document>) -> Result<(), Failure> {
+fn load_file(path: &Path, sources: &mut Vec<Source>) -> Result<(), Failure> {
     let mut file = fs::File::open(path).map_err(|error| Failure::io("read", path, error))?;
     let name = path.display().to_string();
     let text = read_text(&mut file, &name, path)?;
-    documents.extend(manifest::read(&name, &text)?);
+    sources.push(Source { file: name, text });
     Ok(())
 }
 

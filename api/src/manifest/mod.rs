@@ -12,10 +12,12 @@
 
 mod decode;
 mod fault;
+mod overlay;
 mod reader;
 mod tree;
 
 pub use fault::ManifestError;
+pub use overlay::{Source, read_overlaid};
 pub use reader::{Document, Typed, read};
 
 /// The most bytes of one manifest file or API body: a thousand times a long manifest, and still nothing to a server.

@@ -9,6 +9,7 @@ use crate::id::Name;
 use crate::manifest::MANIFEST_BYTES_MAX;
 use crate::manifest::decode::{decode, decode_flat};
 use crate::manifest::fault::{Fault, ManifestError};
+use crate::manifest::overlay::Source;
 use crate::manifest::tree::{Content, Node};
 use crate::resource::{
     API_VERSION, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Job, JobSpec, Kind, Metadata,
@@ -48,25 +49,25 @@ pub enum Typed {
 ///
 /// Errors: the first thing that is wrong, with its place; nothing is returned then.
 pub fn read(file: &str, text: &str) -> Result<Vec<Document>, ManifestError> {
+    let source = Source { file: file.to_owned(), text: text.to_owned() };
+    let nodes = nodes(&source)?;
+    nodes.iter().map(|node| document(file, node).map_err(|fault| fault.in_file(file))).collect()
+}
+
+/// Every object of a text as a tree.
+pub(super) fn nodes(Source { file, text }: &Source) -> Result<Vec<Node>, ManifestError> {
     if text.len() > MANIFEST_BYTES_MAX {
         let message = format!("{} bytes are more than the {MANIFEST_BYTES_MAX} that a manifest may have", text.len());
         return Err(Fault { message, ..Fault::default() }.in_file(file));
     }
     let nodes = Node::parse(text).map_err(|fault| fault.in_file(file))?;
-    let mut documents = Vec::new();
-    for node in &nodes {
-        read_node(file, node, &mut documents).map_err(|fault| fault.in_file(file))?;
-    }
-    Ok(documents)
+    Ok(nodes.into_iter().flat_map(objects).collect())
 }
 
-fn read_node(file: &str, node: &Node, documents: &mut Vec<Document>) -> Result<(), Fault> {
-    match list_items(node) {
-        Some(items) => items.iter().try_for_each(|item| read_node(file, &item.rooted(), documents)),
-        None => {
-            documents.push(document(file, node)?);
-            Ok(())
-        }
+fn objects(node: Node) -> Vec<Node> {
+    match list_items(&node) {
+        Some(items) => items.iter().flat_map(|item| objects(item.rooted())).collect(),
+        None => vec![node],
     }
 }
 
@@ -92,7 +93,7 @@ struct FlatHeader {
     annotations: BTreeMap<String, String>,
 }
 
-fn document(file: &str, node: &Node) -> Result<Document, Fault> {
+pub(super) fn document(file: &str, node: &Node) -> Result<Document, Fault> {
     if !matches!(node.content, Content::Map(_)) {
         let hint = "a document starts with `kind: Service` and `name: …`";
         return Err(node.fault("expected an object", Some(hint.to_owned())));

@@ -44,7 +44,7 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "NAME")]
     pub service: Option<Name>,
     #[command(flatten)]
-    pub set_image: SetImageArgs,
+    pub changes: ChangeArgs,
     /// How long to wait until it answers
     #[arg(long, default_value = "5m")]
     pub timeout: Span,
@@ -64,9 +64,12 @@ pub(crate) struct DevArgs {
     pub gateway: SocketAddr,
 }
 
-/// Other images than the manifests name.
+/// What is other than in the manifests.
 #[derive(Debug, Clone, Default, Parser)]
-pub(crate) struct SetImageArgs {
+pub(crate) struct ChangeArgs {
+    /// What is different here: documents that name an object by kind and name, and what to change of it; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub overlay: Vec<PathBuf>,
     /// Run this image in that service instead of the one in its manifest; may be repeated
     #[arg(long, value_name = "SERVICE=IMAGE")]
     pub set_image: Vec<SetImage>,

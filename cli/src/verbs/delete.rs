@@ -10,7 +10,7 @@ use skiff_api::client::{Client, Error, ListQuery, Scope};
 use skiff_api::{Code, Kind, Name};
 use tokio::time::Instant;
 
-use crate::args::{DeleteArgs, FileArgs, SetImageArgs};
+use crate::args::{ChangeArgs, DeleteArgs, FileArgs};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::{Outcome, manifests};
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, args: DeleteArgs) -> Outcome {
     match (args.kind, args.name) {
         (Some(kind), Some(name)) => targets.push((kind, namespace, name)),
         _ => {
-            let files = FileArgs { files: args.files, set_image: SetImageArgs::default(), namespace: args.namespace };
+            let files = FileArgs { files: args.files, changes: ChangeArgs::default(), namespace: args.namespace };
             // The reverse of the order in which they are applied.
             for document in manifests::load(&files)?.into_iter().rev() {
                 let of = document.namespace.unwrap_or_else(|| namespace.clone());

@@ -70,7 +70,7 @@ pub(super) async fn deploy(context: &Context, project: &Project, args: &DeployAr
 
 fn documents(project: &Project, args: &DeployArgs) -> Result<Vec<Document>, Failure> {
     let files = if args.files.is_empty() { vec![project.manifest()] } else { args.files.clone() };
-    manifests::load(&FileArgs { files, set_image: args.set_image.clone(), namespace: args.namespace.clone() })
+    manifests::load(&FileArgs { files, changes: args.changes.clone(), namespace: args.namespace.clone() })
 }
 
 async fn build(project: Project) -> Result<std::path::PathBuf, Failure> {

@@ -111,7 +111,7 @@ async fn what_controllers_write_is_not_for_people() {
             "detail": format!("a {kind} is written by Skiff itself"),
         });
         if ["Replica", "Revision"].contains(&kind) {
-            expected["hint"] = json!("change the Service that it belongs to");
+            expected["hint"] = json!("change the Service or Job that it belongs to");
         }
         if kind == "Token" {
             expected["hint"] = json!("make one with `skiff token create --node`, end it with `skiff token revoke`");

@@ -507,7 +507,7 @@ impl Control {
             Action::StopReplica { .. }
             | Action::SetJobStatus(_)
             | Action::CreateJob { .. }
-            | Action::DeleteJob { .. } => panic!("{action:?}: there are no jobs here"),
+            | Action::DeleteJob { .. } => unreachable!("{action:?}: there are no jobs here"),
             Action::DeleteReplica { name } => self.put_replica(key, &name, None),
             Action::SetStatus(status) => {
                 let Some(before) = self.objects.services.get(key).cloned() else { return };

@@ -34,7 +34,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("object twice in a file", "@---\nkind: Service\nname: hello\nimage: hello\n"),
     ("unknown kind", "kind: Servce\nname: hello\n"),
-    ("kind of a later day", "kind: Job\nname: hello\nimage: hello\n"),
+    ("kind of a later day", "kind: Workflow\nname: hello\nimage: hello\n"),
     ("kind that only Skiff writes", "kind: Replica\nname: hello\n"),
     ("bad version", "apiVersion: v1\nkind: Service\nmetadata: {name: hello}\nspec: {image: hello}\n"),
     ("tab", "@\treplicas: 3\n"),

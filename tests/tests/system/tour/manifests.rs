@@ -68,3 +68,31 @@ fn ten_services_start_at_once() {
         }
     });
 }
+
+#[test]
+fn an_overlay_changes_what_is_different_elsewhere() {
+    let cluster = Cluster::start();
+    push(&cluster, "app", "hello");
+    push(&cluster, "core", "core");
+    cluster.write(
+        "base.yaml",
+        "kind: Service\nname: app\nimage: app\nenv: {LOG: info, MODE: a}\n---\nkind: Job\nname: once\nimage: core\n",
+    );
+    cluster.write(
+        "prod.yaml",
+        "kind: Service\nname: app\nreplicas: 2\nenv: {LOG: null}\n---\nkind: Job\nname: once\nargs: [say=prod]\n",
+    );
+    let both = ["-f", "base.yaml", "--overlay", "prod.yaml"];
+    cluster.skiff(&[&["apply", "--wait"][..], &both].concat()).ok();
+    let app = cluster.skiff(&["get", "service", "app", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&app["spec"]["replicas"], &app["spec"]["env"]),
+        (&2.into(), &serde_json::json!({"MODE": "a"})),
+        "{app}"
+    );
+    assert_eq!(cluster.skiff(&["logs", "job/once"]).ok().stderr, "prod\n");
+    assert_eq!(cluster.skiff(&[&["diff"][..], &both].concat()).ok().stdout, "", "nothing is left to change");
+    cluster.write("bad.yaml", "kind: Service\nname: app\nreplicas: some\n");
+    let bad = cluster.skiff(&["apply", "-f", "base.yaml", "--overlay", "bad.yaml"]).fails_with(4).stderr;
+    assert!(bad.contains("bad.yaml:3:11: replicas"), "{bad}");
+}
