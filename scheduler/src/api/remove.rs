@@ -21,7 +21,7 @@ pub(super) async fn remove(state: ApiState, kind: Kind, target: Target) -> Resul
         Kind::Service => remove_typed::<ServiceSpec>(&state, &target).await,
         Kind::Job => remove_typed::<JobSpec>(&state, &target).await,
         // Its service's controller starts another one in its place.
-        Kind::Replica => remove_typed::<ReplicaSpec>(&state, &target).await,
+        Kind::Replica => remove_replica(&state, &target).await,
         Kind::ImagePolicy => remove_typed::<ImagePolicySpec>(&state, &target).await,
         Kind::Config => remove_source::<ConfigSpec>(&state, &target).await,
         Kind::Secret => remove_source::<SecretSpec>(&state, &target).await,
@@ -36,6 +36,32 @@ async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<R
     loop {
         let live = state.objects.find::<S>(target.namespace.as_ref(), &target.name).await?;
         match state.objects.commit(Change::new().delete(&live)).await {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+            result => {
+                result?;
+                return Ok(Json(live).into_response());
+            }
+        }
+    }
+}
+
+/// Another takes its place. A task's may not begin before this one has ended, so it is told to stop, and goes then.
+async fn remove_replica(state: &ApiState, target: &Target) -> Result<Response> {
+    let mut attempt = 1;
+    loop {
+        let mut live = state.objects.find::<ReplicaSpec>(target.namespace.as_ref(), &target.name).await?;
+        let may_run = live.is_task() && live.spec.node.is_some() && !live.status.ended;
+        let change = match may_run {
+            false => Change::new().delete(&live),
+            true if live.spec.stop => return Ok(Json(live).into_response()),
+            true => {
+                live.spec.stop = true;
+                live.metadata.generation += 1;
+                let status = live.status.clone();
+                Change::new().write_status(&live, status)
+            }
+        };
+        match state.objects.commit(change).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
             result => {
                 result?;

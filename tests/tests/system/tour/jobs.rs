@@ -79,6 +79,26 @@ fn a_task_whose_node_was_killed_is_run_again() {
 }
 
 #[test]
+fn a_task_that_is_deleted_ends_before_another_begins() {
+    let cluster = Cluster::start();
+    push(&cluster, "core", "core");
+    let file = cluster.write("job.yaml", "kind: Job\nname: long\nimage: core\nargs: [tick]\nretries: 0\n");
+    cluster.skiff(&["apply", "-f", &file]).ok();
+    let running = || {
+        let replicas = cluster.skiff(&["get", "replicas", "-o", "json"]).ok().json();
+        let replica = replicas["items"][0].clone();
+        (replica["status"]["phase"] == "Ready").then(|| replica["metadata"]["name"].as_str().unwrap().to_owned())
+    };
+    let first = eventually("it runs", running);
+    cluster.skiff(&["delete", "replica", &first]).ok();
+    eventually("another one runs", || running().filter(|name| *name != first));
+    let long = job(&cluster, "long");
+    assert_eq!((&long["status"]["active"], &long["status"]["failed"]), (&1.into(), &0.into()), "{long}");
+    let events = cluster.skiff(&["get", "events"]).ok().stdout;
+    assert!(events.contains(&format!("{first} was interrupted: was stopped")), "{events}");
+}
+
+#[test]
 fn a_job_is_run_as_a_command() {
     let cluster = Cluster::start();
     push(&cluster, "core", "core");
