@@ -245,6 +245,10 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub finished: Option<Timestamp>,
+    /// Of a schedule: since when it counts as it is now. What would have been due before is not made up for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub counted_from: Option<Timestamp>,
     /// Of a schedule: the last time that something was due, and was begun or left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]

@@ -61,7 +61,8 @@ fn job(out: &mut String, object: &Value) {
         let zone = if zone.is_empty() { "UTC" } else { zone.as_str() };
         line(out, "Schedule", &format!("{} ({zone})", at("/spec/schedule")));
         for (title, pointer) in [("Last", "/status/lastScheduled"), ("Next", "/status/nextScheduled")] {
-            line(out, title, &at(pointer));
+            let time = at(pointer);
+            line(out, title, if time.is_empty() { "<none>" } else { &time });
         }
         line(out, "Jobs", &format!("{} not ended", count("active")));
     } else {

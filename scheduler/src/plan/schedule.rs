@@ -23,9 +23,9 @@ pub(super) fn plan(state: &State, key: &ServiceKey, job: &Job, now: Timestamp) -
         made.iter().filter(|(_, job)| job.status.finished.is_none()).map(|(key, _)| &key.name).collect();
     let mut active = running.len();
     if job.status.observed_generation != job.metadata.generation {
-        step.status.last_scheduled = Some(now);
+        step.status.counted_from = Some(now);
     }
-    let since = step.status.last_scheduled.unwrap_or(now);
+    let since = step.status.counted_from.max(step.status.last_scheduled).unwrap_or(now);
     if job.spec.suspend {
         step.status.next_scheduled = None;
     } else {
