@@ -27,6 +27,9 @@ pub const FAILED: &str = "Failed";
 /// Tasks that have ended and stay for their logs.
 const ENDED_KEPT: usize = 10;
 
+/// Tasks that one step sorts out, and those that it forgets: all of a step goes into one transaction.
+const SORTED_OUT_MAX: usize = 20;
+
 /// The longest wait before another task follows one that has failed.
 const BACKOFF_MAX_S: i64 = 60;
 
@@ -126,6 +129,7 @@ impl<'a> Planner<'a> {
     fn sort_out(&mut self) {
         let workload = self.build.workload;
         for (name, replica) in &workload.replicas {
+            let is_full = self.build.plan.actions.len() >= SORTED_OUT_MAX;
             let is_current = replica.spec.revision == *self.build.target.name();
             match self.standing(replica) {
                 Standing::Active => {
@@ -135,10 +139,11 @@ impl<'a> Planner<'a> {
                         continue;
                     } else if stays {
                         self.active.push((name, replica));
-                    } else {
+                    } else if !is_full {
                         self.end(name, replica);
                     }
                 }
+                Standing::Interrupted if is_full => self.build.wake_at(self.build.now),
                 Standing::Interrupted => {
                     let why = match replica.status.is_interrupted() {
                         true => replica.status.message.clone(),
@@ -147,6 +152,7 @@ impl<'a> Planner<'a> {
                     self.remove(name);
                     self.about(EventType::Normal, "TaskInterrupted", format!("{name} was interrupted: {why}"));
                 }
+                Standing::Succeeded | Standing::Failed if !is_current && is_full => self.build.wake_at(self.build.now),
                 Standing::Succeeded | Standing::Failed if !is_current => self.remove(name),
                 standing => self.ended.push((name, replica, standing)),
             }
@@ -299,7 +305,7 @@ impl<'a> Planner<'a> {
 
     /// What has ended stays for a while, and counts for ever.
     fn forget(&mut self) {
-        let surplus = self.ended.len().saturating_sub(ENDED_KEPT).min(STEP_MAX);
+        let surplus = self.ended.len().saturating_sub(ENDED_KEPT).min(SORTED_OUT_MAX);
         let forgotten: Vec<_> = self.ended.drain(..surplus).collect();
         for (name, _, standing) in forgotten {
             match standing {

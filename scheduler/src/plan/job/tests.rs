@@ -71,6 +71,7 @@ impl Jobs {
             let plan = planner::plan(&self.state, &key(name), &mut board, &mut self.names, self.now);
             assert_eq!(Lint::new(&self.state).check(&plan), [], "{plan:?}");
             self.wake = plan.wake;
+            assert!(plan.actions.len() <= 110, "{} actions are no transaction", plan.actions.len());
             if plan.is_empty() {
                 return step;
             }
@@ -303,6 +304,25 @@ fn what_has_ended_is_counted_when_it_is_no_object_any_more() {
     }
     assert_eq!(jobs.status("many").succeeded, 50);
     assert!(jobs.state.workload(&key("many")).unwrap().replicas.len() <= ENDED_KEPT);
+}
+
+#[test]
+fn hundreds_of_tasks_are_ended_in_steps() {
+    let mut jobs = Jobs::new(&["a"]);
+    jobs.apply("wide", |job| (job.completions, job.parallelism, job.resources) = (400, 400, memory(0)));
+    jobs.settle("wide");
+    assert_eq!(jobs.active("wide").len(), 400);
+    jobs.apply("wide", |job| job.args.push("again".to_owned()));
+    jobs.settle("wide");
+    assert!(jobs.active("wide").iter().all(|task| task.spec.stop));
+    for task in jobs.active("wide") {
+        jobs.end("wide", &task.metadata.name, ReplicaStatus::interrupted("was stopped"));
+    }
+    jobs.settle("wide");
+    assert_eq!(jobs.active("wide").len(), 400);
+    jobs.exit_all("wide", 0);
+    jobs.settle("wide");
+    assert_eq!((jobs.status("wide").succeeded, jobs.status("wide").finished), (400, Some(jobs.now)));
 }
 
 #[test]
