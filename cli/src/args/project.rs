@@ -8,7 +8,7 @@ use skiff_api::quantity::Span;
 use skiff_api::{ImageRef, Name};
 
 use super::NamespaceArgs;
-use crate::project::Lang;
+use crate::project::{Lang, Template};
 
 #[derive(Debug, Parser)]
 pub(crate) struct NewArgs {
@@ -17,6 +17,9 @@ pub(crate) struct NewArgs {
     /// In which language
     #[arg(long, value_enum, default_value_t = Lang::Rust)]
     pub lang: Lang,
+    /// What it starts as
+    #[arg(long, value_enum, default_value_t = Template::Http)]
+    pub template: Template,
     /// The folder to make [default: the name]
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,

@@ -9,7 +9,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use template::{Lang, write};
+pub(crate) use template::{Lang, Template, write};
 
 use crate::exit::{Exit, Failure};
 

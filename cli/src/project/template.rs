@@ -20,6 +20,17 @@ pub(crate) enum Lang {
     Ts,
 }
 
+/// What kind of service it starts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// Answers a request
+    Http,
+    /// Several paths, with values that it keeps or bodies that it checks
+    Api,
+    /// Runs on its own, and answers nothing
+    Worker,
+}
+
 /// A file of a template: where it goes, and what it says.
 type File = (&'static str, &'static str);
 
@@ -31,6 +42,11 @@ macro_rules! files {
 
 const RUST: &[File] =
     files!("examples/hello": ".cargo/config.toml", "Cargo.toml", "Cargo.lock", "skiff.yaml", "src/lib.rs");
+const RUST_API: &[File] =
+    files!("examples/shortener": ".cargo/config.toml", "Cargo.toml", "Cargo.lock", "skiff.yaml", "src/lib.rs");
+const RUST_WORKER: &[File] =
+    files!("examples/worker": ".cargo/config.toml", "Cargo.toml", "Cargo.lock", "skiff.yaml", "src/main.rs");
+const JS_API: &[File] = files!("examples/api-hono": "package.json", "package-lock.json", "skiff.yaml", "index.js");
 const JS: &[File] = files!("examples/hello-js": "package.json", "package-lock.json", "skiff.yaml", "index.js");
 const TS: &[File] =
     files!("examples/hello-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
@@ -38,7 +54,7 @@ const TS: &[File] =
 const RUST_SDK: &[File] = files!(
     "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/config.rs",
     "src/error.rs",
-    "src/export.rs", "src/json.rs", "src/keyvalue.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs", "src/router.rs",
+    "src/export.rs", "src/json.rs", "src/keyvalue.rs", "src/lib.rs", "src/log.rs", "src/request.rs", "src/response.rs", "src/router.rs", "src/worker.rs",
     "../wit/skiff.wit", "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 const JS_SDK: &[File] = files!(
@@ -55,17 +71,29 @@ const GITIGNORE: &str = "/target\n/node_modules\n/dist\n/.skiff\n";
 
 impl Lang {
     /// The example it starts from.
-    fn example(self) -> (&'static str, &'static [File]) {
-        match self {
-            Self::Rust => ("hello", RUST),
-            Self::Js => ("hello-js", JS),
-            Self::Ts => ("hello-ts", TS),
+    fn example(self, template: Template) -> Result<(&'static str, &'static [File]), Failure> {
+        match (self, template) {
+            (Self::Rust, Template::Http) => Ok(("hello", RUST)),
+            (Self::Rust, Template::Api) => Ok(("shortener", RUST_API)),
+            (Self::Rust, Template::Worker) => Ok(("worker", RUST_WORKER)),
+            (Self::Js, Template::Http) => Ok(("hello-js", JS)),
+            (Self::Js, Template::Api) => Ok(("api-hono", JS_API)),
+            (Self::Ts, Template::Http) => Ok(("hello-ts", TS)),
+            (Self::Ts, Template::Api) => {
+                let text = "failed to find an api template in TypeScript: there is none (hint: --lang js has one, with Hono, and TypeScript reads JavaScript)";
+                Err(Failure::message(Exit::Invalid, text))
+            }
+            (Self::Js | Self::Ts, Template::Worker) => {
+                let text = "failed to find a worker template in JavaScript: its components answer requests and do not run on their own (hint: --lang rust)";
+                Err(Failure::message(Exit::Invalid, text))
+            }
         }
     }
 }
 
 /// Writes a new service into a folder that must not exist yet, or be empty.
-pub(crate) fn write(folder: &Path, name: &Name, lang: Lang) -> Result<(), Failure> {
+pub(crate) fn write(folder: &Path, name: &Name, lang: Lang, template: Template) -> Result<(), Failure> {
+    let (example, files) = lang.example(template)?;
     let is_taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file();
     if is_taken {
         let text = format!(
@@ -79,7 +107,6 @@ pub(crate) fn write(folder: &Path, name: &Name, lang: Lang) -> Result<(), Failur
             format!("failed to make {name}: cargo takes no name that begins with a digit (hint: choose another name)");
         return Err(Failure::message(Exit::Invalid, text));
     }
-    let (example, files) = lang.example();
     for (path, text) in files {
         write_file(folder, path, &renamed(path, text, example, name))?;
     }
@@ -102,6 +129,7 @@ fn renamed(path: &str, text: &str, example: &str, name: &Name) -> String {
         "skiff.yaml" => text
             .replace(&format!("name: {example}\n"), &format!("name: {name}\n"))
             .replace(&format!("image: {example}\n"), &format!("image: {name}\n"))
+            .replace(&format!("config: [{example}]\n"), &format!("config: [{name}]\n"))
             .replace("[{path: /js}]", "[{path: /}]")
             .replace("[{path: /ts}]", "[{path: /}]"),
         _ => text.to_owned(),
@@ -140,8 +168,12 @@ mod tests {
     use super::*;
 
     fn made(lang: Lang) -> tempfile::TempDir {
+        made_from(lang, Template::Http)
+    }
+
+    fn made_from(lang: Lang, template: Template) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        write(&folder.path().join("shop"), &"shop".parse().unwrap(), lang).unwrap();
+        write(&folder.path().join("shop"), &"shop".parse().unwrap(), lang, template).unwrap();
         folder
     }
 
@@ -181,7 +213,8 @@ mod tests {
     #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
         let folder = made(Lang::Js);
-        let again = write(&folder.path().join("shop"), &"shop".parse().unwrap(), Lang::Rust).unwrap_err();
+        let again =
+            write(&folder.path().join("shop"), &"shop".parse().unwrap(), Lang::Rust, Template::Http).unwrap_err();
         assert!(again.to_string().contains("not empty"), "{again}");
         assert!(!folder.path().join("shop/Cargo.toml").exists());
     }
@@ -190,8 +223,29 @@ mod tests {
     fn a_name_that_cargo_refuses_makes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("2nd"), "2nd".parse().unwrap());
-        let refused = write(&path, &name, Lang::Rust).unwrap_err().to_string();
+        let refused = write(&path, &name, Lang::Rust, Template::Http).unwrap_err().to_string();
         assert!(refused.contains("begins with a digit") && !path.exists(), "{refused}");
-        write(&path, &name, Lang::Js).unwrap();
+        write(&path, &name, Lang::Js, Template::Http).unwrap();
+    }
+
+    #[test]
+    fn other_templates_have_the_new_name_too_and_those_that_are_not_there_are_said() {
+        for (lang, template, old) in [
+            (Lang::Rust, Template::Api, "shortener"),
+            (Lang::Rust, Template::Worker, "worker"),
+            (Lang::Js, Template::Api, "api-hono"),
+        ] {
+            let folder = made_from(lang, template);
+            let manifest = fs::read_to_string(folder.path().join("shop/skiff.yaml")).unwrap();
+            let documents = skiff_api::manifest::read("skiff.yaml", &manifest).unwrap();
+            assert!(documents.iter().all(|document| document.name.as_str() == "shop"), "{manifest}");
+            assert!(manifest.contains("image: shop\n") && !manifest.contains(old), "{manifest}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop");
+        for (lang, template) in [(Lang::Ts, Template::Api), (Lang::Js, Template::Worker)] {
+            let refused = write(&path, &"shop".parse().unwrap(), lang, template).unwrap_err().to_string();
+            assert!(refused.contains("(hint: --lang") && !path.exists(), "{refused}");
+        }
     }
 }

@@ -37,6 +37,8 @@ struct State {
     /// The flusher knows that there is something to do. Keeps its queue as short as the number of journals.
     dirty: bool,
     followers: Option<broadcast::Sender<LogLine>>,
+    /// The replica has stopped: whoever follows from now on has come to the end.
+    is_closed: bool,
 }
 
 /// What a reader gets of one moment: nothing is missing or doubled between its parts.
@@ -61,6 +63,7 @@ impl Journal {
                 pending_bytes: 0,
                 dirty: false,
                 followers: None,
+                is_closed: false,
             }),
             files: Mutex::new(files),
             flusher,
@@ -117,7 +120,7 @@ impl Journal {
         let mut stored = files.as_ref().map_or_else(Vec::new, Files::read);
         let mut state = self.state();
         stored.extend(state.pending.iter().cloned());
-        let new = follow.then(|| match &state.followers {
+        let new = (follow && !state.is_closed).then(|| match &state.followers {
             Some(sender) => sender.subscribe(),
             None => {
                 let (sender, receiver) = broadcast::channel(FOLLOWER_LINES_MAX);
@@ -130,7 +133,14 @@ impl Journal {
 
     /// Ends what follows it: the replica has stopped.
     pub(super) fn close(&self) {
-        self.state().followers = None;
+        let mut state = self.state();
+        state.followers = None;
+        state.is_closed = true;
+    }
+
+    /// The replica runs again.
+    pub(super) fn reopen(&self) {
+        self.state().is_closed = false;
     }
 
     /// Removes it from disk; what is written later stays in memory. Blocks.
@@ -195,5 +205,8 @@ mod tests {
         assert_eq!(snapshot.new.as_mut().unwrap().try_recv().unwrap().text, "after");
         journal.close();
         assert!(matches!(snapshot.new.unwrap().try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert!(journal.snapshot(true).new.is_none(), "whoever comes later would wait for ever");
+        journal.reopen();
+        assert!(journal.snapshot(true).new.is_some());
     }
 }

@@ -64,6 +64,7 @@ impl Logs {
         let mut state = self.state();
         let entry = state.journals.entry(replica.clone()).or_insert_with(|| self.entry(replica, service));
         entry.stopped = None;
+        entry.journal.reopen();
         entry.journal.clone()
     }
 

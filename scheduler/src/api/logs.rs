@@ -80,9 +80,9 @@ pub(super) async fn of_service(state: ApiState, target: Target, uri: Uri) -> Res
 pub(super) async fn of_job(state: ApiState, target: Target, uri: Uri) -> Result<Response> {
     let logs = Wanted::from(&uri)?;
     let namespace = target.namespace.as_ref();
-    // What is listed later knows at least as much.
-    let job = state.objects.find::<JobSpec>(namespace, &target.name).await?;
+    // Read later than the list: an end in between would be in neither, and waited for in vain.
     let listed = state.objects.list::<ReplicaSpec>(namespace, &Selector::default()).await?;
+    let job = state.objects.find::<JobSpec>(namespace, &target.name).await?;
     let mut lines = Lines::new(&state, logs);
     let is_own =
         |replica: &&Replica| replica.spec.service.as_str() == job.metadata.name && (!logs.follow || has_run(replica));

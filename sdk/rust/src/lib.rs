@@ -30,7 +30,7 @@
 //! # Also here
 //! The feature `config` for what Configs and Secrets say, `keyvalue` for values that outlive a request. [`Router`] for many paths, [`client`] for calls to others, [`Response::with_stream`], [`Response::events`] and
 //! [`Request::reader`] for bodies that are not held in memory, and with the feature `json` `Json`, `Request::json`,
-//! `Answer::json`.
+//! `Answer::json`. Components that run on their own, with a `main`, have all of it but the handler, and [`worker`].
 //!
 //! # Edge cases
 //! - A handler that panics traps: its caller gets a 500 from the host, and the message is in the service's log.
@@ -51,6 +51,7 @@ pub mod log;
 mod request;
 mod response;
 mod router;
+pub mod worker;
 
 pub use body::{Body, BodyError, BodyWriter};
 pub use error::Error;

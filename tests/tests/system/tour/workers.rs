@@ -151,3 +151,21 @@ fn what_makes_no_sense_for_a_worker_is_refused() {
     let text = cluster.skiff(&["apply", "-f", &file]).fails_with(4).stderr;
     assert!(text.contains("http.inFlight: image core"), "{text}");
 }
+
+#[test]
+fn the_example_counts_on_and_stops_when_it_is_asked() {
+    let cluster = Cluster::start();
+    push(&cluster, "worker", "worker");
+    cluster.write("skiff.yaml", include_str!("../../../../examples/worker/skiff.yaml"));
+    cluster.skiff(&["apply", "--wait", "-f", "skiff.yaml"]).ok();
+    eventually_logs(&cluster, "worker", "beat 2");
+    cluster.skiff(&["scale", "worker", "--replicas", "0"]).ok();
+    let logs = cluster.data().join("node/logs/default/worker");
+    eventually("it says that it stops", || {
+        let replica = std::fs::read_dir(&logs).ok()?.next()?.ok()?;
+        let text = std::fs::read_to_string(replica.path().join("current.ndjson")).ok()?;
+        text.contains("\"text\":\"stops\"").then_some(())
+    });
+    cluster.skiff(&["scale", "worker", "--replicas", "1"]).ok();
+    eventually_logs(&cluster, "worker", "beat 4");
+}
