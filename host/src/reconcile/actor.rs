@@ -184,8 +184,8 @@ impl Reconciler {
                 }
                 Input::Refused(event) => self.outbox.pass_on(event),
                 Input::Sendable(true) => self.send(link.as_ref()),
-                Input::LeaseDue => self.tend_lease(),
                 Input::Sendable(false) => link = None,
+                Input::LeaseDue => self.tend_lease(),
                 Input::Due => {
                     self.dirty.all();
                     self.save().await;

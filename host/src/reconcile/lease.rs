@@ -17,7 +17,7 @@ use skiff_api::id::ReplicaKey;
 use skiff_api::wire::{Assignment, LEASE_ASK_MS, LEASE_MS};
 
 use super::actor::Reconciler;
-use crate::plan::Ended;
+use crate::plan::{Ended, RunningStage};
 
 #[derive(Debug, Default)]
 pub(super) struct Lease {
@@ -102,6 +102,14 @@ impl Reconciler {
         }
         if !is_leased && !self.lease.tasks.is_empty() {
             tracing::warn!(tasks = self.lease.tasks.len(), "lost the lease: what may run in one place only stops");
+        }
+        if !is_leased {
+            // Those that were told to stop have no time left to do so.
+            let stopping = |replica: &&ReplicaKey| {
+                self.observed.running.get(*replica).is_some_and(|running| running.stage == RunningStage::Stopping)
+            };
+            let halts = self.lease.tasks.iter().filter(stopping).filter_map(|replica| self.workers.get(replica));
+            halts.for_each(|halt| halt.stop(true));
         }
         self.dirty.replicas(self.lease.tasks.iter().cloned());
     }

@@ -1,11 +1,20 @@
 //! Tasks: they run once, and only while the node holds its lease.
 
+use std::time::{Duration, Instant};
+
 use skiff_api::resource::Phase;
 use skiff_api::wire::{Assignment, FromNode, LogQuery, Task, ToNode};
+use skiff_host::{Node, NodeOptions};
 
 use crate::support::{Control, World, assignment, replica};
 
 const NAME: &str = "job-1-a";
+
+async fn world() -> World {
+    let mut world = World::new().await;
+    world.push("core").await;
+    world
+}
 
 /// The core guest as a task that does as `args` say.
 fn task(world: &World, args: &[&str]) -> Assignment {
@@ -30,8 +39,7 @@ async fn lines(control: &mut Control) -> Vec<String> {
 
 #[tokio::test]
 async fn a_task_runs_once_and_says_how_it_ended() {
-    let mut world = World::new().await;
-    world.push("core").await;
+    let world = world().await;
     let node = world.node().await;
     let mut control = Control::of(&node).await;
     control.desire([task(&world, &["say=done"])]).await;
@@ -53,8 +61,7 @@ async fn a_task_runs_once_and_says_how_it_ended() {
 
 #[tokio::test]
 async fn one_that_fails_is_not_begun_again() {
-    let mut world = World::new().await;
-    world.push("core").await;
+    let world = world().await;
     let node = world.node().await;
     let mut control = Control::of(&node).await;
     control.desire([task(&world, &["say=no luck", "exit=1"])]).await;
@@ -66,8 +73,7 @@ async fn one_that_fails_is_not_begun_again() {
 
 #[tokio::test]
 async fn without_a_lease_it_does_not_begin_and_told_to_stop_it_ends() {
-    let mut world = World::new().await;
-    world.push("core").await;
+    let world = world().await;
     let node = world.node().await;
     let mut control = Control::of(&node).await;
     control.leases = false;
@@ -88,4 +94,22 @@ async fn without_a_lease_it_does_not_begin_and_told_to_stop_it_ends() {
     assert!(control.statuses[&replica(NAME)].is_interrupted());
     control.change(Vec::new(), vec![replica(NAME)]).await;
     control.until(|control| !control.statuses.contains_key(&replica(NAME))).await;
+}
+
+#[tokio::test]
+async fn one_that_takes_its_time_to_stop_ends_with_the_lease() {
+    let world = world().await;
+    let drain = Duration::from_secs(300);
+    let node = Node::start(NodeOptions { drain, ..world.options() }).await.unwrap();
+    let mut control = Control::of(&node).await;
+    let args = ["until-end", "sleep"];
+    control.desire([task(&world, &args)]).await;
+    control.until_ready(NAME).await;
+    let began = Instant::now();
+    control.leases = false;
+    let stopped = Assignment { task: Some(Task { stop: true }), ..task(&world, &args) };
+    control.change(vec![stopped], Vec::new()).await;
+    until_ended(&mut control).await;
+    assert!(control.statuses[&replica(NAME)].is_interrupted());
+    assert!(began.elapsed() < Duration::from_secs(100), "it went on for {:?}", began.elapsed());
 }

@@ -65,11 +65,7 @@ pub(super) async fn of_service(state: ApiState, target: Target, uri: Uri) -> Res
     let namespace = target.namespace.as_ref();
     let service = state.objects.find::<ServiceSpec>(namespace, &target.name).await?;
     let listed = state.objects.list::<ReplicaSpec>(namespace, &Selector::default()).await?;
-    let mut lines = Lines::new(&state, logs);
-    let is_own = |replica: &&Replica| {
-        replica.spec.service.as_str() == service.metadata.name && (!logs.follow || has_run(replica))
-    };
-    listed.items.iter().filter(is_own).for_each(|replica| lines.add(replica, logs));
+    let mut lines = Lines::of(&state, logs, &service.metadata.name, &listed.items);
     if logs.follow {
         lines.more = More::watch(&state, namespace, &service.metadata.name, listed.revision);
     }
@@ -83,10 +79,7 @@ pub(super) async fn of_job(state: ApiState, target: Target, uri: Uri) -> Result<
     // Read later than the list: an end in between would be in neither, and waited for in vain.
     let listed = state.objects.list::<ReplicaSpec>(namespace, &Selector::default()).await?;
     let job = state.objects.find::<JobSpec>(namespace, &target.name).await?;
-    let mut lines = Lines::new(&state, logs);
-    let is_own =
-        |replica: &&Replica| replica.spec.service.as_str() == job.metadata.name && (!logs.follow || has_run(replica));
-    listed.items.iter().filter(is_own).for_each(|replica| lines.add(replica, logs));
+    let mut lines = Lines::of(&state, logs, &job.metadata.name, &listed.items);
     if logs.follow && job.status.finished.is_none() {
         lines.more = More::watch_job(&state, &job, listed.revision);
     }
@@ -176,6 +169,14 @@ impl Lines {
         let patience = if logs.follow { PATIENCE_FOLLOWING } else { PATIENCE };
         let (state, stop) = (state.clone(), state.stop.clone());
         Self { state, merge: Merge::new(patience), known: BTreeSet::new(), more: None, stop }
+    }
+
+    /// Those of a service's replicas, or of a job's.
+    fn of(state: &ApiState, logs: Wanted, owner: &str, replicas: &[Replica]) -> Self {
+        let mut lines = Self::new(state, logs);
+        let is_its = |replica: &&Replica| replica.spec.service.as_str() == owner && (!logs.follow || has_run(replica));
+        replicas.iter().filter(is_its).for_each(|replica| lines.add(replica, logs));
+        lines
     }
 
     /// A replica that is not placed yet has no lines; it is added when it is.
