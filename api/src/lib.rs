@@ -16,6 +16,7 @@ pub mod resource;
 pub mod rollback;
 pub mod schedule;
 pub mod settings;
+pub mod standard;
 pub mod trust;
 pub mod validate;
 pub mod why;

@@ -23,6 +23,7 @@ pub mod plan;
 mod reconcile;
 pub mod sandbox;
 pub mod state;
+pub mod tunnel;
 pub mod uplink;
 
 pub use node::{Error, Node, NodeHandle, NodeOptions};

@@ -25,6 +25,7 @@ use crate::metrics::print_code;
 use crate::reconcile::{Command, Parts, Reconciler, Tools};
 use crate::sandbox::{self, CodeFigures, Sandbox, SandboxOptions};
 use crate::state::{Identity, StateError, StateFiles};
+use crate::tunnel::Tunnels;
 
 /// How long a start waits for the replicas that it has everything for, before the gateway answers "no replica" for those
 /// that are late. Some thousand replicas start in this time.
@@ -60,6 +61,8 @@ pub struct NodeOptions {
     pub docker: Option<PathBuf>,
     /// The buckets that all nodes share. Without it, there are those of the node alone.
     pub buckets: Option<Arc<dyn ClusterBuckets>>,
+    /// Where whoever wants to talk to something here is met. Without it, nobody can.
+    pub tunnels: Option<Arc<dyn Tunnels>>,
     /// How names in the requests of guests are resolved.
     pub names: Arc<dyn Resolve>,
     /// Skiff's version, as the control plane is told.
@@ -208,7 +211,7 @@ fn assemble(
     (engine, docker): (Option<Engine>, String),
 ) -> Result<(Parts, Doors, Loaded, Logs), Error> {
     let NodeOptions { data, disk, name, gateway, advertise, peer, uid, site, labels, .. } = options;
-    let NodeOptions { registry, compiler, sandbox, names, version, drain, buckets, .. } = options;
+    let NodeOptions { registry, compiler, sandbox, names, version, drain, buckets, tunnels, .. } = options;
     // Before anything is written: what the operator named may be wrong.
     let GatewayOptions { plain, tls, access_log } = gateway;
     let reached_at = peer.as_ref().map(reached_at).transpose()?;
@@ -253,12 +256,12 @@ fn assemble(
         fence: Fence::default(),
     };
     let (reach, refusals) = Reach::new(&gateway, names);
-    let kept = (logs.clone(), gateway.metrics.clone(), reach, stores);
+    let kept = (logs.clone(), gateway.metrics.clone(), reach);
     let loaded = Loaded(Box::new({
         let sandbox = sandbox.clone();
         move || sandbox.loaded()
     }));
-    let tools = Tools::new((artifacts, client), compiler, (sandbox, containers), kept, drain);
+    let tools = Tools::new((artifacts, client), compiler, (sandbox, containers), kept, (stores, tunnels), drain);
     Ok((Parts { tools, gateway, files, desired, routes, found, refusals, hello }, doors, loaded, logs))
 }
 

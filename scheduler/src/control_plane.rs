@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiOptions, Images, Token};
 use crate::controllers::{Control, Counters, Oracle, Parts, Recorder, Term, TermError};
 use crate::fleet::{self, Fleet};
-use crate::link::{Hub, LogRouter, NodeLink};
+use crate::link::{Hub, LogRouter, NodeLink, Tunnels};
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{self, Events, Objects};
@@ -68,6 +68,7 @@ pub enum StartError {
 pub struct ControlPlane {
     hub: Hub,
     logs: LogRouter,
+    tunnels: Tunnels,
     objects: Objects,
     metrics: Metrics,
     router: Router,
@@ -85,7 +86,8 @@ impl ControlPlane {
         objects.bootstrap().await.map_err(StartError::Bootstrap)?;
         let term = Term::take(&**objects.store()).await?;
         let logs = LogRouter::default();
-        let (hub, inbox) = Hub::new(logs.clone());
+        let tunnels = Tunnels::new(logs.clone());
+        let (hub, inbox) = Hub::new(logs.clone(), tunnels.clone());
         let (oracle, queries) = Oracle::new();
         let counters = Arc::new(Counters::default());
         let events = Events::new(events);
@@ -116,6 +118,7 @@ impl ControlPlane {
             events,
             images,
             logs: Arc::new(logs.clone()),
+            tunnels: tunnels.clone(),
             oracle,
             token,
             vault,
@@ -125,11 +128,16 @@ impl ControlPlane {
             stop: stop.clone(),
         });
         let router = match &fleet {
-            Some(fleet) => router.merge(fleet::router(objects.clone(), fleet.clone(), buckets.clone(), of_buckets)),
+            Some(fleet) => router.merge(fleet::router(
+                objects.clone(),
+                fleet.clone(),
+                (buckets.clone(), of_buckets),
+                tunnels.clone(),
+            )),
             None => router,
         };
         let control = tokio::spawn(control.run(stop.clone()));
-        Ok(Self { hub, logs, objects, metrics, router, fleet, stop, control })
+        Ok(Self { hub, logs, tunnels, objects, metrics, router, fleet, stop, control })
     }
 
     /// A link for a node in this process. The node speaks first.
@@ -165,6 +173,11 @@ impl ControlPlane {
     /// The logs of replicas, from the nodes that have them.
     pub fn logs(&self) -> Arc<dyn LogSource> {
         Arc::new(self.logs.clone())
+    }
+
+    /// Where nodes in this process take up tunnels.
+    pub fn tunnels(&self) -> Tunnels {
+        self.tunnels.clone()
     }
 
     /// The cluster's objects, as the API and the controllers see them.

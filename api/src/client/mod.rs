@@ -6,6 +6,7 @@
 mod calls;
 mod error;
 mod logs;
+mod streams;
 mod transport;
 mod watch;
 

@@ -11,6 +11,8 @@ use crate::problem::Problem;
 
 /// How long a connection may take to be made. On a local network it takes milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so long without a word the other side is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long one answer that is not a stream may take; the server gives up earlier.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// More than the largest list that the server sends in one piece.
@@ -64,7 +66,13 @@ impl Client {
         if options.token.bytes().any(|b| !b.is_ascii_graphic()) {
             return Err(Error::Options("failed to use the token: it has a character that no token has".to_owned()));
         }
-        let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        // Whoever waits for the next word of a stream learns in time that nobody is there any more.
+        let builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(SILENCE)
+            .http2_keep_alive_interval(SILENCE)
+            .http2_keep_alive_timeout(SILENCE)
+            .no_proxy();
         let builder = match options.tls {
             Some(tls) => builder.tls_backend_preconfigured(tls),
             None => builder,

@@ -92,6 +92,12 @@ pub struct JobSpec {
     /// Where its tasks may run, and where they should.
     #[serde(default, skip_serializing_if = "Placement::is_default")]
     pub placement: Placement,
+    /// Its task waits up to a minute for a client that attaches to its standard streams, and does not run ahead of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attach: bool,
+    /// Its standard streams say that they are a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
 }
 
 impl JobSpec {
@@ -121,6 +127,8 @@ impl JobSpec {
             keyvalue: Vec::new(),
             allow: Allow::default(),
             placement: Placement::default(),
+            attach: false,
+            tty: false,
         }
     }
 

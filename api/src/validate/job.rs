@@ -80,10 +80,28 @@ fn own(spec: &JobSpec, faults: &mut Vec<Fault>) {
             }
         }
     }
+    streams(spec, faults);
     let defaults = InstanceLimits::default();
     if spec.instance.requests != defaults.requests || spec.instance.idle != defaults.idle {
         let hint = "only instance.memory is for jobs";
         faults.push(Fault::new("instance", "a task serves no requests", hint));
+    }
+}
+
+/// A client attaches to one task, which is there once.
+fn streams(spec: &JobSpec, faults: &mut Vec<Fault>) {
+    if spec.tty && !spec.attach {
+        faults.push(Fault::new("tty", "nobody attaches to it", "write attach: true as well, or leave it out"));
+    }
+    if !spec.attach {
+        return;
+    }
+    let many = [("completions", spec.completions > 1), ("parallelism", spec.parallelism > 1)];
+    for (field, _) in many.into_iter().filter(|(_, is_so)| *is_so) {
+        faults.push(Fault::new(field, "with attach: true it can only be 1", "a client attaches to one task"));
+    }
+    if spec.schedule.is_some() {
+        faults.push(Fault::new("attach", "nobody attaches to what a schedule begins", "leave one of the two out"));
     }
 }
 
@@ -108,6 +126,15 @@ mod tests {
         assert_eq!(faults(|job| job.spec.deadline = "0s".parse().unwrap()), ["deadline"]);
         assert_eq!(faults(|job| job.spec.instance.requests = 2), ["instance"]);
         assert_eq!(faults(|job| drop(job.spec.env.insert("1".into(), String::new()))), ["env"]);
+    }
+
+    #[test]
+    fn a_client_attaches_to_one_task() {
+        assert!(faults(|job| (job.spec.attach, job.spec.tty) = (true, true)).is_empty());
+        assert_eq!(faults(|job| job.spec.tty = true), ["tty"]);
+        assert_eq!(faults(|job| (job.spec.attach, job.spec.completions) = (true, 2)), ["completions"]);
+        let scheduled = |job: &mut Job| (job.spec.attach, job.spec.schedule) = (true, Some(Schedule::new("@daily")));
+        assert_eq!(faults(scheduled), ["attach"]);
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub enum FromNode {
     Lease {
         asked_ms: u64,
     },
+    /// The tunnel is not taken up. The reason is for the person who asked.
+    NoTunnel {
+        id: u64,
+        why: String,
+    },
     Logs {
         id: u64,
         lines: Vec<LogLine>,

@@ -28,6 +28,12 @@ pub enum ToNode {
     Lease {
         asked_ms: u64,
     },
+    /// Somebody wants to talk to something on the node, which takes up the tunnel of that number, or answers
+    /// [`super::FromNode::NoTunnel`].
+    Tunnel {
+        id: u64,
+        to: TunnelTo,
+    },
     /// The link ends, because of what the node is or said.
     Refused {
         why: String,
@@ -71,6 +77,19 @@ pub struct Task {
     /// It is to stop, and the node is to say that it has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop: bool,
+    /// It waits a while for a tunnel to its standard streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attach: bool,
+    /// Its standard streams say that they are a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
+}
+
+/// What is at the node's end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TunnelTo {
+    /// The standard streams of a task, framed as [`crate::standard`] says.
+    Task(ReplicaKey),
 }
 
 impl Assignment {

@@ -13,6 +13,12 @@ pub(crate) struct RunArgs {
     /// Run it once, as a job: print what it writes, end with its exit code, and delete it
     #[arg(long, conflicts_with_all = ["replicas", "path", "host"])]
     pub rm: bool,
+    /// Pass standard input on to it, until it ends
+    #[arg(short, long, requires = "rm")]
+    pub interactive: bool,
+    /// Tell it that its standard streams are a terminal
+    #[arg(short, long, requires = "rm")]
+    pub tty: bool,
     /// The service's name [default: the last part of the image's; with --rm, that and some letters]
     #[arg(long)]
     pub name: Option<Name>,

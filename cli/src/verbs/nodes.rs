@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::args::{DrainArgs, LabelArgs, NodeArgs, TaintArgs};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::verbs::wait;
 
 /// Between two looks at what a drained node still has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -52,7 +53,7 @@ pub(super) async fn drain(context: &Context, args: DrainArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let client = context.client()?;
-    let deadline = tokio::time::Instant::now() + args.timeout.as_duration();
+    let deadline = wait::deadline(args.timeout.as_duration());
     loop {
         let left = left_on(&client, &args.nodes).await?;
         if left.replicas.is_empty() {

@@ -1,27 +1,47 @@
-//! A job that somebody waits for: what it writes is printed as it comes, its exit code is this process's, and then it is gone.
+//! A job that somebody waits for: its standard streams are this process's, its exit code is, and then it is gone.
 
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use skiff_api::client::{Client, ListQuery, LogOptions, LogTarget, Scope};
-use skiff_api::resource::{Job, JobSpec, Replica, ReplicaSpec};
-use skiff_api::{Kind, Name};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use skiff_api::client::{Client, Error, ListQuery, Scope};
+use skiff_api::resource::{Job, Replica, ReplicaSpec};
+use skiff_api::wire::Stream;
+use skiff_api::{Code, Kind, Name};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::Outcome;
 use crate::exit::{Exit, Failure};
-use crate::verbs::{logs, wait};
+use crate::verbs::wait;
 
 /// Of a program that was ended from the keyboard, as shells say it.
 const INTERRUPTED: u8 = 130;
 
-/// Its end is stored a moment after its last line.
+/// Its end is stored a moment after its last word.
 const END_WITHIN: Duration = Duration::from_secs(60);
+/// How long a task that is being made is left alone.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is typed at once, and what of it is on its way.
+const READ_BYTES: usize = 16 << 10;
+const READS_MAX: usize = 4;
+
+/// Where the job's input comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// This process's own.
+    Ours,
+    /// Nothing comes, and it does not end: for a worker, its end would be the word to stop.
+    None,
+}
 
 /// Runs a job that has just been made, and deletes it, whatever comes of it.
-pub(super) async fn run(client: &Client, namespace: &Name, name: &str, begin: Duration) -> Outcome {
+pub(super) async fn run(client: &Client, (namespace, name): (&Name, &str), input: Input, begin: Duration) -> Outcome {
     let ended = tokio::select! {
-        ended = followed(client, namespace, name, begin) => ended,
+        ended = attached(client, namespace, name, input, begin) => ended,
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
     };
     let deleted = client.delete(Kind::Job, namespace, name).await;
@@ -34,20 +54,25 @@ pub(super) async fn run(client: &Client, namespace: &Name, name: &str, begin: Du
     }
 }
 
-async fn followed(client: &Client, namespace: &Name, name: &str, begin: Duration) -> Outcome {
+async fn attached(client: &Client, namespace: &Name, name: &str, input: Input, begin: Duration) -> Outcome {
     let named = [(namespace.clone(), name.to_owned())];
-    // A line may come before anybody hears that it runs; what fails before it can write ends here.
-    wait::until::<JobSpec>(has_begun, client, &named, begin, &mut |_| ()).await?;
-    let options = LogOptions { follow: true, ..LogOptions::default() };
-    let mut lines = Box::pin(client.logs(namespace, &LogTarget::Job(name.to_owned()), &options).await?);
-    while let Some(line) = lines.next().await {
-        let entry = line?;
-        if logs::put(entry.stream, &entry.text).is_err() {
-            break;
-        }
-    }
     let mut last: Option<Job> = None;
-    wait::until(wait::has_ended, client, &named, END_WITHIN, &mut |job: &Job| last = Some(job.clone())).await?;
+    let mut note = |job: &Job| last = Some(job.clone());
+    // What cannot begin says so by its end.
+    let attached = tokio::select! {
+        attached = attach(client, namespace, name, input, begin) => Some(attached?),
+        ended = wait::until(wait::has_ended, client, &named, Duration::MAX, &mut note) => ended.map(|()| None)?,
+    };
+    if let Some(mut written) = attached {
+        while let Some(piece) = written.next().await {
+            let (stream, bytes) = piece.map_err(|error| Failure::from(error).during("lost the task"))?;
+            if put(stream, &bytes).is_err() {
+                // Whoever reads has gone, as with `| head`: nobody wants the rest.
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        wait::until(wait::has_ended, client, &named, END_WITHIN, &mut note).await?;
+    }
     let is_complete = last.as_ref().is_some_and(|job| job.status.condition("Complete").is_some());
     if is_complete {
         return Ok(ExitCode::SUCCESS);
@@ -65,8 +90,66 @@ async fn followed(client: &Client, namespace: &Name, name: &str, begin: Duration
     }
 }
 
-/// It runs, has run, or will not.
-fn has_begun(job: &Job) -> bool {
-    let runs = job.status.conditions.first().is_some_and(|condition| condition.reason == "Running");
-    wait::has_ended(job) || (runs && job.status.active > 0)
+type Written = BoxStream<'static, Result<(Stream, Vec<u8>), Error>>;
+
+/// Connects to the task once it is there.
+async fn attach(
+    client: &Client,
+    namespace: &Name,
+    name: &str,
+    input: Input,
+    begin: Duration,
+) -> Result<Written, Failure> {
+    let deadline = wait::deadline(begin);
+    loop {
+        // Nothing is read before a task is there that can have it.
+        let (go, gone) = oneshot::channel::<()>();
+        let typed = stream::once(gone).flat_map(move |gone| match (gone, input) {
+            (Ok(()), Input::Ours) => typed(),
+            (Ok(()), Input::None) => stream::pending().boxed(),
+            (Err(_), _) => stream::empty().boxed(),
+        });
+        let problem = match client.attach(namespace, name, typed.boxed()).await {
+            Ok(written) => {
+                // Fails where the task has ended by now.
+                let _ = go.send(());
+                return Ok(written.boxed());
+            }
+            Err(Error::Problem(problem)) if problem.code == Code::Unavailable => problem,
+            Err(error) => return Err(error.into()),
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::from(Error::Problem(problem)));
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// This process's standard input. It is read in a thread of its own, which nobody waits for: there is no way to end a read.
+fn typed() -> BoxStream<'static, io::Result<Bytes>> {
+    let (pieces, typed) = mpsc::channel(READS_MAX);
+    std::thread::spawn(move || {
+        let (mut input, mut buffer) = (io::stdin().lock(), vec![0; READ_BYTES]);
+        loop {
+            let piece = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) => Ok(Bytes::copy_from_slice(&buffer[..count])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_last = piece.is_err();
+            if pieces.blocking_send(piece).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    stream::unfold(typed, |mut typed| async move { typed.recv().await.map(|piece| (piece, typed)) }).boxed()
+}
+
+/// Where the task wrote it, at once: there may be no line to wait for.
+fn put(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    match stream {
+        Stream::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
+        Stream::Stderr | Stream::System => io::stderr().write_all(bytes),
+    }
 }

@@ -1,5 +1,6 @@
 //! `skiff run IMAGE`: a service without a manifest, or a job that is run to its end and forgotten.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -21,6 +22,10 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         None => default_name(&args.image)?,
     };
     let namespace = &args.namespace.namespace;
+    if args.interactive && args.tty && !io::stdin().is_terminal() {
+        let text = format!("failed to run {}: standard input is no terminal (hint: leave out -t)", args.image);
+        return Err(Failure::message(Exit::Invalid, text));
+    }
     let flat = flat(&args, &name)?;
     // Through the reader of manifests, so that the same mistakes get the same messages.
     let text = serde_json::to_string(&flat).map_err(|error| Failure::new(Exit::Internal, error))?;
@@ -49,7 +54,8 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         .await
         .map_err(|error| Failure::from(error).during(format!("failed to run {}", args.image)))?;
     if args.rm {
-        return once::run(&client, namespace, name.as_str(), args.timeout.as_duration()).await;
+        let input = if args.interactive { once::Input::Ours } else { once::Input::None };
+        return once::run(&client, (namespace, name.as_str()), input, args.timeout.as_duration()).await;
     }
     println!("service/{name} created");
     wait::until_ready(&client, &[(namespace.clone(), name.as_str().to_owned())], args.timeout.as_duration()).await?;
@@ -93,7 +99,9 @@ fn flat(args: &RunArgs, name: &Name) -> Result<Value, Failure> {
     route.extend(args.path.as_ref().map(|path| ("path".to_owned(), json!(path))));
     let (namespace, image) = (&args.namespace.namespace, &args.image);
     let mut flat = match args.rm {
-        true => json!({"kind": "Job", "name": name, "namespace": namespace, "image": image, "retries": 0}),
+        true => json!({
+            "kind": "Job", "name": name, "namespace": namespace, "image": image, "retries": 0, "attach": true, "tty": args.tty,
+        }),
         false => json!({
             "kind": "Service", "name": name, "namespace": namespace, "image": image, "replicas": args.replicas,
         }),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use skiff_api::Name;
 use skiff_api::client::{Change, Client, ListQuery, Scope};
 use skiff_api::resource::{Condition, Job, Object, Service, Spec};
+use tokio::time::Instant;
 
 use crate::exit::{Exit, Failure};
 
@@ -56,6 +57,12 @@ impl Awaited for skiff_api::resource::JobSpec {
     }
 }
 
+/// When a wait ends: one that is longer than a clock can count, in a year.
+pub(super) fn deadline(limit: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + limit.min(YEAR)
+}
+
 /// Waits until each of the objects is as `is_reached` asks, telling of each state that is seen.
 pub(super) async fn until<S: Awaited>(
     is_reached: fn(&Object<S>) -> bool,
@@ -65,7 +72,7 @@ pub(super) async fn until<S: Awaited>(
     tell: &mut dyn FnMut(&Object<S>),
 ) -> Result<(), Failure> {
     let (kind, what) = (S::KIND.singular(), S::WHAT);
-    let deadline = tokio::time::Instant::now() + limit;
+    let deadline = deadline(limit);
     for (namespace, name) in objects {
         let mut last = None;
         let mut see = |object: Object<S>| {

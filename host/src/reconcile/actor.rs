@@ -370,6 +370,11 @@ impl Reconciler {
                     queries.ask(id, query, self.tools.logs());
                 }
             }
+            ToNode::Tunnel { id, to } => {
+                if let (Err(why), Some(queries)) = (self.take_up(id, &to), queries) {
+                    queries.no_tunnel(id, why);
+                }
+            }
             ToNode::Lease { asked_ms } => self.lease_granted(asked_ms),
             ToNode::Refused { why } => tracing::error!(why, "the control plane refuses this node"),
             ToNode::CancelLogs { id } => {

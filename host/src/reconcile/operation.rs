@@ -26,6 +26,7 @@ use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
 use crate::plan::{CodeStage, Retry};
 use crate::sandbox::{LoadError, PrepareError, Report, Runner, RunnerOptions, Sandbox, Worker};
+use crate::tunnel::Tunnels;
 
 /// Pulls at once: they share one uplink, and the first ones should be finished before the last ones begin.
 const PULLS_MAX: usize = 4;
@@ -46,6 +47,7 @@ pub(crate) struct Tools {
     reach: Arc<Reach>,
     told: Told,
     stores: Stores,
+    tunnels: Option<Arc<dyn Tunnels>>,
     /// How long requests in flight, and workers that know of it, may take when their replica stops.
     drain: Duration,
     pulls: Semaphore,
@@ -144,7 +146,8 @@ impl Tools {
         (artifacts, client): (Artifacts, Client),
         compiler: Compiler,
         (sandbox, containers): (Sandbox, Option<Containers>),
-        (logs, metrics, reach, stores): (Logs, Arc<Metrics>, Arc<Reach>, Stores),
+        (logs, metrics, reach): (Logs, Arc<Metrics>, Arc<Reach>),
+        (stores, tunnels): (Stores, Option<Arc<dyn Tunnels>>),
         drain: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -161,6 +164,7 @@ impl Tools {
             reach,
             told,
             stores,
+            tunnels,
             drain,
             pulls,
             starts,
@@ -174,6 +178,10 @@ impl Tools {
 
     pub(crate) fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    pub(crate) fn tunnels(&self) -> Option<Arc<dyn Tunnels>> {
+        self.tunnels.clone()
     }
 
     pub(crate) async fn pull(self: Arc<Self>, repository: String, digest: Digest) -> Outcome {
@@ -425,7 +433,7 @@ impl Tools {
 
     /// Runs a worker until it ends, or until some while after it is to stop.
     pub(crate) async fn run(self: Arc<Self>, replica: ReplicaKey, worker: Worker, stop: Halt) -> Outcome {
-        let report = worker.run(stop.soon, self.drain, stop.now).await;
+        let report = worker.run(stop.soon, self.drain, stop.now, stop.console).await;
         Outcome::Ended(replica, report)
     }
 

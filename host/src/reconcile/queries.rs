@@ -42,6 +42,11 @@ impl Queries {
         self.running.insert(id, task.abort_handle());
     }
 
+    /// Nobody is waited for: where there is no room for it, whoever asked learns it later.
+    pub(super) fn no_tunnel(&self, id: u64, why: String) {
+        let _ = self.bulk.try_send(FromNode::NoTunnel { id, why });
+    }
+
     pub(super) fn cancel(&mut self, id: u64) {
         if let Some(task) = self.running.remove(&id) {
             task.abort();

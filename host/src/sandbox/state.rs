@@ -91,10 +91,10 @@ fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx 
     if alone.is_some() || !args.is_empty() {
         wasi.arg(image.repository().rsplit('/').next().unwrap_or_default()).args(args);
     }
-    let mut tail = None;
+    let (mut tail, mut console) = (None, None);
     if let Some(alone) = alone {
         wasi.stdin(alone.input.clone());
-        tail = Some(alone.tail.clone());
+        (tail, console) = (Some(alone.tail.clone()), alone.input.console().cloned());
     }
     for (name, value) in &options.template.env {
         wasi.env(name, value);
@@ -102,8 +102,8 @@ fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx 
     for (name, value) in options.settings.load().variables() {
         wasi.env(name, value);
     }
-    wasi.stdout(LogStream::new(logs.clone(), Stream::Stdout, tail.clone()))
-        .stderr(LogStream::new(logs.clone(), Stream::Stderr, tail))
+    wasi.stdout(LogStream::new(logs.clone(), Stream::Stdout, tail.clone(), console.clone()))
+        .stderr(LogStream::new(logs.clone(), Stream::Stderr, tail, console))
         .max_random_size(limits::RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)

@@ -1,7 +1,7 @@
-//! A guest's standard streams, as it sees them. Output is always ready, never full.
+//! A guest's standard streams, as it sees them.
 //!
 //! The log takes what its rate allows and drops the rest, so a guest that floods it is not slowed down and waits for
-//! nobody.
+//! nobody: output is always ready, never full. Only a client that is attached to a task gets all of it, and is waited for.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use skiff_api::standard;
 use skiff_api::wire::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::logs::Sink;
+use crate::sandbox::console::Console;
+use crate::sandbox::pipe::Taken;
 
 /// One write to a log: larger than any line that the log keeps whole, small against what a host call may copy.
 const WRITE_BYTES_MAX: usize = 64 << 10;
@@ -28,11 +31,13 @@ pub(super) struct LogStream {
     stream: Stream,
     /// Remembers the last of it.
     tail: Option<Tail>,
+    /// Whoever is attached gets all of it, and is waited for.
+    console: Option<Console>,
 }
 
 impl LogStream {
-    pub(super) fn new(logs: Sink, stream: Stream, tail: Option<Tail>) -> Self {
-        Self { logs, stream, tail }
+    pub(super) fn new(logs: Sink, stream: Stream, tail: Option<Tail>, console: Option<Console>) -> Self {
+        Self { logs, stream, tail, console }
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -40,6 +45,19 @@ impl LogStream {
             tail.push(bytes);
         }
         self.logs.write(self.stream, bytes);
+        if let Some(console) = self.console.as_ref().filter(|_| !bytes.is_empty()) {
+            console.output().push(standard::frame(self.stream, bytes));
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.console.as_ref().map_or(WRITE_BYTES_MAX, |console| console.output().room().min(WRITE_BYTES_MAX))
+    }
+
+    async fn until_room(&self) {
+        if let Some(console) = &self.console {
+            console.output().until_room().await;
+        }
     }
 }
 
@@ -70,35 +88,67 @@ impl Tail {
     }
 }
 
-/// A worker's standard input: nothing comes, and it ends when the worker is to stop. That is the one way in which a
-/// component can be told.
+/// A worker's standard input: what a client that is attached sends, or nothing. It ends when the worker is to stop. That is
+/// the one way in which a component can be told.
 #[derive(Clone)]
 pub(super) struct Input {
     end: CancellationToken,
     watched: Arc<AtomicBool>,
+    console: Option<Console>,
 }
 
 impl Input {
-    pub(super) fn new(end: CancellationToken) -> Self {
-        Self { end, watched: Arc::default() }
+    pub(super) fn new(end: CancellationToken, console: Option<Console>) -> Self {
+        Self { end, watched: Arc::default(), console }
     }
 
     /// Whether the worker ever looked at it: one that never did does not know that it is to stop.
     pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
+
+    /// Whoever is attached, for the worker's output.
+    pub(super) fn console(&self) -> Option<&Console> {
+        self.console.as_ref()
+    }
+
+    /// `None` at its end.
+    fn take(&self, size: usize) -> Option<Bytes> {
+        self.watched.store(true, Ordering::Relaxed);
+        if self.end.is_cancelled() {
+            return None;
+        }
+        match self.console.as_ref().map_or(Taken::NothingYet, |console| console.input().take(size)) {
+            Taken::Some(bytes) => Some(bytes),
+            Taken::NothingYet => Some(Bytes::new()),
+            Taken::End => None,
+        }
+    }
+
+    async fn until_some(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+        let typed = async {
+            match &self.console {
+                Some(console) => console.input().until_some().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.end.cancelled() => {}
+            () = typed => {}
+        }
+    }
 }
 
 impl IsTerminal for Input {
     fn is_terminal(&self) -> bool {
-        false
+        self.console.as_ref().is_some_and(Console::is_terminal)
     }
 }
 
 impl StdinStream for Input {
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
-        self.watched.store(true, Ordering::Relaxed);
-        Box::new(UntilEnd(Box::pin(self.end.clone().cancelled_owned())))
+        Box::new(Waiting { stream: self.clone(), until_ready: None })
     }
 
     fn p2_stream(&self) -> Box<dyn InputStream> {
@@ -109,36 +159,69 @@ impl StdinStream for Input {
 #[async_trait::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
-        self.watched.store(true, Ordering::Relaxed);
-        self.end.cancelled().await;
+        self.until_some().await;
     }
 }
 
 impl InputStream for Input {
-    fn read(&mut self, _: usize) -> StreamResult<Bytes> {
-        self.watched.store(true, Ordering::Relaxed);
-        if self.end.is_cancelled() { Err(StreamError::Closed) } else { Ok(Bytes::new()) }
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.take(size).ok_or(StreamError::Closed)
     }
 }
 
-/// The same, as tokio has it.
-struct UntilEnd(Pin<Box<WaitForCancellationFutureOwned>>);
+/// One of the streams, as tokio has it: with what it waits for.
+struct Waiting<S> {
+    stream: S,
+    until_ready: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
 
-impl AsyncRead for UntilEnd {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        self.0.as_mut().poll(cx).map(Ok)
+impl<S> Waiting<S> {
+    /// Whether it may be looked at again.
+    fn poll_ready<F>(&mut self, cx: &mut Context<'_>, until_ready: impl FnOnce(&S) -> F) -> Poll<()>
+    where
+        F: Future<Output = ()> + Send + Sync + 'static,
+    {
+        let stream = &self.stream;
+        let waiting = self.until_ready.get_or_insert_with(|| Box::pin(until_ready(stream)));
+        let ready = waiting.as_mut().poll(cx);
+        if ready.is_ready() {
+            self.until_ready = None;
+        }
+        ready
+    }
+}
+
+impl AsyncRead for Waiting<Input> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            match self.stream.take(buf.remaining()) {
+                Some(bytes) if bytes.is_empty() => {}
+                Some(bytes) => {
+                    buf.put_slice(&bytes);
+                    return Poll::Ready(Ok(()));
+                }
+                None => return Poll::Ready(Ok(())),
+            }
+            let until_some = |input: &Input| {
+                let input = input.clone();
+                async move { input.until_some().await }
+            };
+            if self.poll_ready(cx, until_some).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
 impl IsTerminal for LogStream {
     fn is_terminal(&self) -> bool {
-        false
+        self.console.as_ref().is_some_and(Console::is_terminal)
     }
 }
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        Box::new(Waiting { stream: self.clone(), until_ready: None })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -148,11 +231,17 @@ impl StdoutStream for LogStream {
 
 #[async_trait::async_trait]
 impl Pollable for LogStream {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        self.until_room().await;
+    }
 }
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // What is not attached takes whatever comes, as the log bounds what it keeps.
+        if self.console.is_some() && bytes.len() > self.room() {
+            return Err(StreamError::trap("wrote more than check-write allowed"));
+        }
         self.take(&bytes);
         Ok(())
     }
@@ -162,14 +251,27 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES_MAX)
+        Ok(self.room())
     }
 }
 
-impl AsyncWrite for LogStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
+impl AsyncWrite for Waiting<LogStream> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        loop {
+            let room = self.stream.room();
+            if room > 0 {
+                let taken = &bytes[..bytes.len().min(room)];
+                self.stream.take(taken);
+                return Poll::Ready(Ok(taken.len()));
+            }
+            let until_room = |stream: &LogStream| {
+                let stream = stream.clone();
+                async move { stream.until_room().await }
+            };
+            if self.poll_ready(cx, until_room).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -199,11 +301,43 @@ mod tests {
     #[tokio::test]
     async fn input_ends_when_it_is_to_and_knows_whether_anybody_looks() {
         let end = CancellationToken::new();
-        let mut input = Input::new(end.clone());
+        let mut input = Input::new(end.clone(), None);
         assert!(!input.is_watched());
         assert!(input.read(10).unwrap().is_empty() && input.is_watched());
         end.cancel();
         input.ready().await;
         assert!(matches!(input.read(10), Err(StreamError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn an_attached_client_is_read_waited_for_and_gets_all_of_it() {
+        let console = Console::new(true);
+        let client = console.attach().unwrap();
+        let mut input = Input::new(CancellationToken::new(), Some(console.clone()));
+        assert!(input.is_terminal() && input.read(3).unwrap().is_empty());
+        let keyboard = client.keyboard();
+        keyboard.write(Bytes::from_static(b"typed")).await;
+        input.ready().await;
+        assert_eq!((&input.read(3).unwrap()[..], &input.read(3).unwrap()[..]), (&b"typ"[..], &b"ed"[..]));
+        drop(keyboard);
+        input.ready().await;
+        assert!(matches!(input.read(3), Err(StreamError::Closed)));
+
+        let logs = Sink::new(crate::logs::Journal::in_memory());
+        let mut output = LogStream::new(logs, Stream::Stdout, None, Some(console));
+        let mut wrote = 0;
+        while let room @ 1.. = output.check_write().unwrap() {
+            output.write(vec![b'x'; room].into()).unwrap();
+            wrote += room;
+        }
+        assert!(output.write(Bytes::from_static(b"x")).is_err(), "it is full");
+        let mut frames = standard::Frames::default();
+        frames.push(&client.output().await.unwrap());
+        let (stream, bytes) = frames.next().unwrap().unwrap();
+        assert!(stream == Stream::Stdout && bytes.len() == WRITE_BYTES_MAX && wrote >= 2 * bytes.len());
+        output.ready().await;
+        assert_eq!(output.check_write().unwrap(), WRITE_BYTES_MAX);
+        drop(client);
+        (0..100).for_each(|_| output.write(vec![b'x'; WRITE_BYTES_MAX].into()).unwrap());
     }
 }

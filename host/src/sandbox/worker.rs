@@ -16,6 +16,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::sandbox::Failure;
 use crate::sandbox::code::Loaded;
+use crate::sandbox::console::Console;
 use crate::sandbox::guest::{Ended, Guest, Panicked};
 use crate::sandbox::runner::{Inner, Runner};
 use crate::sandbox::stdio::{Input, Tail};
@@ -24,6 +25,17 @@ use crate::sandbox::stdio::{Input, Tail};
 pub(super) struct Alone {
     pub(super) input: Input,
     pub(super) tail: Tail,
+}
+
+/// How long a task waits for its client.
+const ATTACHES_WITHIN: Duration = Duration::from_secs(60);
+
+struct HangsUp(Console);
+
+impl Drop for HangsUp {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
 }
 
 /// A worker that can be run.
@@ -57,9 +69,22 @@ impl Worker {
     }
 
     /// Runs an instance until it ends, or for `grace` after `stop` if it watches for that, and not after `now`. Dropping
-    /// the run ends it.
-    pub async fn run(&self, stop: CancellationToken, grace: Duration, now: CancellationToken) -> Report {
-        let (began, tail, input) = (Instant::now(), Tail::default(), Input::new(stop.clone()));
+    /// the run ends it. A console waits for its client a while, and hangs up at the end.
+    pub async fn run(
+        &self,
+        stop: CancellationToken,
+        grace: Duration,
+        now: CancellationToken,
+        console: Option<Console>,
+    ) -> Report {
+        let _hangs_up = console.clone().map(HangsUp);
+        if let Some(console) = &console {
+            stop.run_until_cancelled(console.attached(ATTACHES_WITHIN)).await;
+        }
+        if stop.is_cancelled() {
+            return Report { exit: Exit::Stopped, ran: Duration::ZERO, tail: Vec::new() };
+        }
+        let (began, tail, input) = (Instant::now(), Tail::default(), Input::new(stop.clone(), console));
         let exit = match self.begin(Alone { input: input.clone(), tail: tail.clone() }) {
             Err(failure) => Exit::Failed(failure),
             Ok(mut guest) => {

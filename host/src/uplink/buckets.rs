@@ -4,12 +4,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use skiff_api::Name;
-use skiff_api::client::{Client, ClientOptions, Error};
+use skiff_api::client::{Client, Error};
 use skiff_keyvalue::{Answer, Op};
-use skiff_link::tls;
 
 use super::address::Address;
 use super::credentials::Credentials;
+use super::{CallsError, client};
 use crate::capabilities::ClusterBuckets;
 
 /// Asks the control plane that a node belongs to.
@@ -17,20 +17,9 @@ use crate::capabilities::ClusterBuckets;
 pub struct RemoteBuckets(Client);
 
 impl RemoteBuckets {
-    pub fn new(server: &Address, credentials: &Credentials) -> Result<Self, BucketsError> {
-        let config = credentials.client(&[tls::ALPN_H2, tls::ALPN_H1])?;
-        let options = ClientOptions::new(server.to_string(), "").tls(Some(config));
-        Ok(Self(Client::new(options)?))
+    pub fn new(server: &Address, credentials: &Credentials) -> Result<Self, CallsError> {
+        client(server, credentials).map(Self)
     }
-}
-
-/// Why the control plane cannot be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum BucketsError {
-    #[error(transparent)]
-    Identity(#[from] skiff_link::Error),
-    #[error(transparent)]
-    Client(#[from] Error),
 }
 
 impl ClusterBuckets for RemoteBuckets {

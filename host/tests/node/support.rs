@@ -105,6 +105,7 @@ impl World {
             sandbox: SandboxOptions { instances_max: 256, ..SandboxOptions::default() },
             docker: None,
             buckets: None,
+            tunnels: None,
             names: Arc::new(SystemNames::default()),
             version: "test".to_owned(),
             drain: Duration::from_secs(20),
@@ -261,7 +262,7 @@ impl Control {
             FromNode::Resync => self.resyncs += 1,
             FromNode::Lease { asked_ms } if self.leases => self.send(ToNode::Lease { asked_ms: *asked_ms }).await,
             FromNode::Lease { .. } => {}
-            FromNode::Hello(_) | FromNode::Logs { .. } | FromNode::LogsEnd { .. } => {}
+            FromNode::Hello(_) | FromNode::Logs { .. } | FromNode::LogsEnd { .. } | FromNode::NoTunnel { .. } => {}
         }
         message
     }

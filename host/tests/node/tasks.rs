@@ -88,7 +88,7 @@ async fn without_a_lease_it_does_not_begin_and_told_to_stop_it_ends() {
     control.send(ToNode::Lease { asked_ms: asked_ms + 1_000_000 }).await;
     control.send(ToNode::Lease { asked_ms }).await;
     control.until_ready(NAME).await;
-    let stopped = Assignment { task: Some(Task { stop: true }), ..task(&world, &["sleep"]) };
+    let stopped = Assignment { task: Some(Task { stop: true, ..Task::default() }), ..task(&world, &["sleep"]) };
     control.change(vec![stopped], Vec::new()).await;
     until_ended(&mut control).await;
     assert!(control.statuses[&replica(NAME)].is_interrupted());
@@ -107,7 +107,7 @@ async fn one_that_takes_its_time_to_stop_ends_with_the_lease() {
     control.until_ready(NAME).await;
     let began = Instant::now();
     control.leases = false;
-    let stopped = Assignment { task: Some(Task { stop: true }), ..task(&world, &args) };
+    let stopped = Assignment { task: Some(Task { stop: true, ..Task::default() }), ..task(&world, &args) };
     control.change(vec![stopped], Vec::new()).await;
     until_ended(&mut control).await;
     assert!(control.statuses[&replica(NAME)].is_interrupted());

@@ -9,7 +9,7 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 
 use super::openapi::{self as doc, Answer, Param};
 use super::target::Target;
-use super::{ApiState, apply, auth, decisions, info, list, logs, nodes, remove, rollout, scale, tokens, write};
+use super::{ApiState, apply, attach, auth, decisions, info, list, logs, nodes, remove, rollout, scale, tokens, write};
 
 /// One method on one path.
 pub(super) struct Endpoint {
@@ -132,6 +132,7 @@ fn delete_endpoint(At { path, kind, .. }: &At) -> Endpoint {
 /// What only services and replicas have.
 fn service_doors() -> Vec<Endpoint> {
     const SERVICE: &str = "/v1/namespaces/{namespace}/services/{name}";
+    const ATTACH: &str = "/v1/namespaces/{namespace}/jobs/{name}/attach";
     const JOB_LOGS: &str = "/v1/namespaces/{namespace}/jobs/{name}/logs";
     let (scale, logs) = (format!("{SERVICE}/scale"), format!("{SERVICE}/logs"));
     let (rollback, restart) = (format!("{SERVICE}/rollback"), format!("{SERVICE}/restart"));
@@ -185,6 +186,18 @@ fn service_doors() -> Vec<Endpoint> {
             Method::GET,
             on(MethodFilter::GET, |State(s): Shared, target: Target, uri: Uri| logs::of_job(s, target, uri)),
             doc::operation(JOB_LOGS, "getJobLogs", "Reads the logs of a Job's tasks", &lines, Answer::Logs),
+        ),
+        endpoint(
+            ATTACH,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target, body: Body| attach::job(s, target, body)),
+            doc::operation(
+                ATTACH,
+                "attachJob",
+                "Connects to the standard streams of a Job's task, once; the answer comes while the body is sent",
+                &[Param::StandardInput],
+                Answer::StandardStreams,
+            ),
         ),
         endpoint(
             replica_logs,

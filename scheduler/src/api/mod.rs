@@ -7,6 +7,7 @@
 //! not. Every answer that is not a success is a problem with a stable code. Watches and logs are newline-delimited JSON.
 
 mod apply;
+mod attach;
 mod auth;
 pub(crate) mod body;
 mod decisions;

@@ -4,14 +4,15 @@ use skiff_api::Kind;
 use skiff_api::Problem;
 use skiff_api::resource as r;
 use skiff_api::rollback::{RollBack, RolledBack};
+use skiff_api::standard;
 use skiff_api::why::{Rebalance, Why};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ArrayBuilder, ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem,
-    Ref, RefOr, Required, ResponseBuilder, Schema, Type,
+    ArrayBuilder, ComponentsBuilder, ContentBuilder, InfoBuilder, KnownFormat, ObjectBuilder, OpenApi, OpenApiBuilder,
+    PathItem, Ref, RefOr, Required, ResponseBuilder, Schema, SchemaFormat, Type,
 };
 
 use super::apply::Applied;
@@ -39,6 +40,7 @@ pub(super) enum Param {
     RollBackBody,
     NodeChangeBody,
     TokenBody,
+    StandardInput,
 }
 
 /// What a success looks like.
@@ -54,6 +56,7 @@ pub(super) enum Answer {
     Why,
     Rebalance,
     Logs,
+    StandardStreams,
     Version,
     Json,
     Text,
@@ -83,7 +86,8 @@ impl Param {
             | Self::ScaleBody
             | Self::RollBackBody
             | Self::NodeChangeBody
-            | Self::TokenBody => return None,
+            | Self::TokenBody
+            | Self::StandardInput => return None,
         })
     }
 
@@ -115,6 +119,11 @@ pub(super) fn operation(path: &str, id: &str, summary: &str, params: &[Param], a
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let body = RequestBodyBuilder::new().description(Some(meaning)).required(Some(Required::True));
         operation = operation.request_body(Some(body.content("application/json", content).build()));
+    }
+    if params.iter().any(|param| matches!(param, Param::StandardInput)) {
+        let body = RequestBodyBuilder::new().description(Some("Standard input, for as long as it lasts"));
+        let content = ContentBuilder::new().schema(Some(bytes())).build();
+        operation = operation.request_body(Some(body.content("application/octet-stream", content).build()));
     }
     let (status, media, schema) = success(answer);
     let content = ContentBuilder::new().schema(schema).build();
@@ -148,12 +157,17 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
         Answer::Why => ("200", JSON, named(&Why::name())),
         Answer::Rebalance => ("200", JSON, named(&Rebalance::name())),
         Answer::Logs => ("200", "application/x-ndjson", named(&ReplicaLine::name())),
+        Answer::StandardStreams => ("200", standard::CONTENT_TYPE, Some(bytes().into())),
         Answer::Version => ("200", JSON, named(&Version::name())),
         Answer::Json => ("200", JSON, Some(ObjectBuilder::new().into())),
         Answer::Text | Answer::OpenText => {
             ("200", "text/plain", Some(ObjectBuilder::new().schema_type(Type::String).into()))
         }
     }
+}
+
+fn bytes() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
 }
 
 fn token_created() -> ObjectBuilder {

@@ -10,6 +10,7 @@ use super::auth::Token;
 use super::images::Images;
 use crate::controllers::Oracle;
 use crate::fleet::Fleet;
+use crate::link::Tunnels;
 use crate::link_api::LogSource;
 use crate::metrics::Metrics;
 use crate::objects::{Events, Objects};
@@ -21,6 +22,7 @@ pub struct ApiOptions {
     pub events: Events,
     pub images: Arc<dyn Images>,
     pub logs: Arc<dyn LogSource>,
+    pub tunnels: Tunnels,
     pub oracle: Oracle,
     pub token: Token,
     /// What Secrets are sealed with.
@@ -41,6 +43,7 @@ pub struct ApiState {
     pub(super) events: Events,
     pub(super) images: Arc<dyn Images>,
     pub(super) logs: Arc<dyn LogSource>,
+    pub(super) tunnels: Tunnels,
     pub(super) oracle: Oracle,
     pub(super) token: Token,
     pub(super) vault: Vault,
@@ -54,7 +57,8 @@ pub struct ApiState {
 
 impl ApiState {
     pub(super) fn new(options: ApiOptions, openapi: Bytes) -> Self {
-        let ApiOptions { objects, events, images, logs, oracle, token, vault, buckets, fleet, metrics, stop } = options;
-        Self { objects, events, images, logs, oracle, token, vault, buckets, fleet, metrics, stop, openapi }
+        let ApiOptions { objects, events, images, logs, tunnels, oracle, token, vault, buckets, fleet, metrics, stop } =
+            options;
+        Self { objects, events, images, logs, tunnels, oracle, token, vault, buckets, fleet, metrics, stop, openapi }
     }
 }

@@ -324,7 +324,11 @@ impl Control {
             FromNode::Observed(observed) => self.reports.observed(&self.state, &node, observed),
             FromNode::Event(event) => usize::from(!self.note(&node, &event)),
             // The links answer these themselves.
-            FromNode::Resync | FromNode::Lease { .. } | FromNode::Logs { .. } | FromNode::LogsEnd { .. } => 0,
+            FromNode::Resync
+            | FromNode::Lease { .. }
+            | FromNode::Logs { .. }
+            | FromNode::LogsEnd { .. }
+            | FromNode::NoTunnel { .. } => 0,
         };
         if bad > 0 {
             tracing::warn!(%node, bad, "a node spoke of replicas that are not its own");

@@ -75,12 +75,7 @@ impl Buckets {
 
 pub(super) async fn run(State(buckets): State<Buckets>, request: Request) -> Answered<Json<Answer>> {
     let (head, body) = request.into_parts();
-    let Some(peer) = head.extensions.get::<Peer>() else {
-        return Err(Problem::new(Code::Unauthorized, "the connection shows no certificate of a node").into());
-    };
-    if let Err(why) = buckets.fleet.gate.admit(peer, buckets.fleet.clock.now()) {
-        return Err(Problem::new(Code::NodeRevoked, why.to_string()).into());
-    }
+    let peer = buckets.fleet.admitted(head.extensions.get::<Peer>())?;
     // Nobody closes it.
     let _place = buckets.places.acquire().await.ok();
     let BucketRequest { namespace, bucket, op } = read(body).await?;

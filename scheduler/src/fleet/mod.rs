@@ -14,10 +14,12 @@ mod join;
 mod renew;
 mod routes;
 mod tokens;
+mod tunnels;
 
 use std::sync::Arc;
 
-use skiff_link::{Authority, Clock};
+use skiff_api::{Code, Problem};
+use skiff_link::{Authority, Clock, Peer};
 
 pub use buckets::BucketRequest;
 pub use gate::{Gate, Refusal};
@@ -41,6 +43,16 @@ impl Fleet {
         let FleetOptions { authority, clock } = options;
         let gate = Gate::load(&**objects.store()).await?;
         Ok(Self { authority, clock, gate })
+    }
+
+    /// Whose connection it is, if a node's that is let in.
+    fn admitted<'a>(&self, peer: Option<&'a Peer>) -> Result<&'a Peer, Problem> {
+        let Some(peer) = peer else {
+            return Err(Problem::new(Code::Unauthorized, "the connection shows no certificate of a node"));
+        };
+        let admitted = self.gate.admit(peer, self.clock.now());
+        admitted.map_err(|why| Problem::new(Code::NodeRevoked, why.to_string()))?;
+        Ok(peer)
     }
 
     pub fn gate(&self) -> &Gate {

@@ -11,17 +11,23 @@ use skiff_link::Peer;
 
 use super::Fleet;
 use super::buckets::{self, Buckets};
+use super::tunnels;
 use crate::api::{Answered, body};
 use crate::controllers::Oracle;
+use crate::link::Tunnels;
 use crate::objects::Objects;
 
-/// `/v1/join`, `/v1/renew` and `/v1/keyvalue`, to be merged with the API's router.
-pub fn router(objects: Objects, fleet: Fleet, buckets: Engine, oracle: Oracle) -> Router {
+/// `/v1/join`, `/v1/renew`, `/v1/keyvalue` and `/v1/tunnels`, to be merged with the API's router.
+pub fn router(objects: Objects, fleet: Fleet, (buckets, oracle): (Engine, Oracle), tunnels: Tunnels) -> Router {
     let shared = Buckets::new(fleet.clone(), buckets, oracle);
+    let tunnels = Router::new().route(TUNNEL_PATH, post(tunnels::take_up)).with_state((fleet.clone(), tunnels));
     let buckets = Router::new().route(KEYVALUE_PATH, post(buckets::run)).with_state(shared);
     let router = Router::new().route(JOIN_PATH, post(join)).route(RENEW_PATH, post(renew));
-    router.with_state((objects, fleet)).merge(buckets)
+    router.with_state((objects, fleet)).merge(buckets).merge(tunnels)
 }
+
+/// The node's end of a tunnel.
+const TUNNEL_PATH: &str = "/v1/tunnels/{id}";
 
 /// The cluster's buckets.
 const KEYVALUE_PATH: &str = "/v1/keyvalue";

@@ -9,7 +9,7 @@ use skiff_api::wire::{FromNode, ToNode};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::LogRouter;
+use super::{LogRouter, Tunnels};
 
 /// Messages to one node that it has not taken yet. A burst of a thousand changes passes; a node that stands still does
 /// not hold more than this.
@@ -33,7 +33,7 @@ pub struct NodeLink {
 }
 
 /// Tells links apart; none is used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct LinkId(u64);
 
 /// Something that the control loop must know of.
@@ -64,13 +64,14 @@ pub(crate) struct Opened {
 pub struct Hub {
     arrivals: mpsc::Sender<Arrival>,
     logs: LogRouter,
+    tunnels: Tunnels,
     next: Arc<AtomicU64>,
 }
 
 impl Hub {
-    pub(crate) fn new(logs: LogRouter) -> (Self, mpsc::Receiver<Arrival>) {
+    pub(crate) fn new(logs: LogRouter, tunnels: Tunnels) -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
-        (Self { arrivals, logs, next: Arc::new(AtomicU64::new(1)) }, inbox)
+        (Self { arrivals, logs, tunnels, next: Arc::new(AtomicU64::new(1)) }, inbox)
     }
 
     /// A new link within this process, on which the node speaks first. Must be called within a tokio runtime.
@@ -88,13 +89,14 @@ impl Hub {
     pub fn connect_bulk(&self, uid: Uid) -> NodeLink {
         let (to_control, mut from_node) = mpsc::channel(FROM_NODE_MAX);
         let (to_node, from_control) = mpsc::channel(1);
-        let logs = self.logs.clone();
+        let (logs, tunnels) = (self.logs.clone(), self.tunnels.clone());
         tokio::spawn(async move {
             let bulk = logs.open_bulk(uid);
             while let Some(message) = from_node.recv().await {
                 match message {
                     FromNode::Logs { id, lines } => bulk.deliver(id, lines),
                     FromNode::LogsEnd { id, error } => bulk.end(id, error),
+                    FromNode::NoTunnel { id, why } => tunnels.refused_by(bulk.uid(), id, why),
                     FromNode::Hello(_)
                     | FromNode::Observed(_)
                     | FromNode::Resync
@@ -117,11 +119,11 @@ impl Hub {
         let dropped = CancellationToken::new();
         let reader = dropped.clone().drop_guard();
         let opened = Opened { to_node, reader, certified };
-        let (arrivals, logs) = (self.arrivals.clone(), self.logs.clone());
+        let (arrivals, ways) = (self.arrivals.clone(), (self.logs.clone(), self.tunnels.clone()));
         tokio::spawn(async move {
             let arrive = |what| arrivals.send(Arrival { link, what });
             if arrive(What::Opened(opened)).await.is_ok() {
-                read(link, from_node, &dropped, &arrivals, &logs).await;
+                read(link, from_node, &dropped, &arrivals, &ways).await;
                 // The loop may have ended; then nobody needs to know.
                 let _ = arrive(What::Closed).await;
             }
@@ -136,7 +138,7 @@ async fn read(
     mut from_node: mpsc::Receiver<FromNode>,
     dropped: &CancellationToken,
     arrivals: &mpsc::Sender<Arrival>,
-    logs: &LogRouter,
+    (logs, tunnels): &(LogRouter, Tunnels),
 ) {
     let hello = dropped.run_until_cancelled(tokio::time::timeout(HELLO_WITHIN, from_node.recv()));
     let Some(Ok(mut next)) = hello.await else { return };
@@ -144,6 +146,7 @@ async fn read(
         match message {
             FromNode::Logs { id, lines } => logs.deliver(link, id, lines),
             FromNode::LogsEnd { id, error } => logs.end(link, id, error),
+            FromNode::NoTunnel { id, why } => tunnels.refused_on(link, id, why),
             message => {
                 let arrival = Arrival { link, what: What::Said(Box::new(message)) };
                 let passed = dropped.run_until_cancelled(arrivals.send(arrival)).await;

@@ -152,6 +152,12 @@ impl LogRouter {
         Ok(Answer { id, router: self.clone(), lines, end, ready: VecDeque::new() })
     }
 
+    /// The link that a node is asked on, which machine it is, and what it takes.
+    pub(crate) fn way_to(&self, node: &NodeName) -> Option<(LinkId, Uid, mpsc::Sender<ToNode>)> {
+        let asked = self.lock().nodes.get(node).cloned()?;
+        Some((asked.link, asked.uid, asked.to_node))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Routes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

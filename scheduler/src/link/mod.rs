@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   node ── FromNode ──> reader ──┬── Hello, Observed, Resync, Event ──> control loop ──> Session ──┐
-//!                                 └── Logs, LogsEnd ──> LogRouter ──> whoever reads                 │
+//!                                 ├── Logs, LogsEnd ──> LogRouter ──> whoever reads                 │
+//!                                 └── NoTunnel ──> Tunnels ──> whoever asked                        │
 //!   node <── ToNode ── bounded queue <────────────────── try_send, never waits <────────────────────┘
 //! ```
 //! A [`Hub`] makes links; the control loop owns what each was told ([`Session`]). Nothing here waits for a node: a queue
@@ -14,8 +15,10 @@
 mod hub;
 mod logs;
 mod session;
+mod tunnels;
 
 pub(crate) use hub::{Arrival, LinkId, What};
 pub use hub::{Hub, NodeLink};
 pub use logs::LogRouter;
 pub use session::{Refused, Session};
+pub use tunnels::{Flow, NoSuchTunnel, Tunnels};

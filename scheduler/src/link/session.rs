@@ -78,6 +78,7 @@ impl Session {
             FromNode::Event(_) => "an event",
             FromNode::Lease { .. } => "a question for its lease",
             FromNode::Logs { .. } | FromNode::LogsEnd { .. } => "log lines",
+            FromNode::NoTunnel { .. } => "that there is no tunnel",
         };
         self.node().cloned().ok_or(Refused::NoHello { message })
     }

@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skiff_api::resource::Replica;
 use skiff_api::settings::Settings;
 use skiff_api::wire::{Assignment, ServiceRoutes, Task};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
 
-use super::State;
 use super::endpoints::{Directory, Listener};
+use super::{State, Workload};
 
 /// The assignment of a replica, if it is placed on that node and its revision is known.
 pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<Assignment> {
@@ -32,8 +33,13 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         template: revision.template.clone(),
         trust: revision.trust.clone(),
         settings: revision.settings.clone(),
-        task: replica.is_task().then(|| Task { stop: replica.spec.stop }),
+        task: replica.is_task().then(|| task(workload, replica)),
     })
+}
+
+fn task(workload: &Workload, replica: &Replica) -> Task {
+    let job = workload.job.as_ref().map(|job| &job.spec);
+    Task { stop: replica.spec.stop, attach: job.is_some_and(|job| job.attach), tty: job.is_some_and(|job| job.tty) }
 }
 
 /// What of an assignment may differ the next time.

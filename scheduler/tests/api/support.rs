@@ -20,6 +20,7 @@ use skiff_registry::sign::Attached;
 use skiff_scheduler::Vault;
 use skiff_scheduler::api::{ApiOptions, Artifact, Images, Token, router};
 use skiff_scheduler::controllers::Oracle;
+use skiff_scheduler::link::{LogRouter, Tunnels};
 use skiff_scheduler::link_api::LogSource;
 use skiff_scheduler::metrics::Metrics;
 use skiff_scheduler::objects::{Events, Objects};
@@ -69,6 +70,7 @@ async fn server(store: Arc<dyn Store>, log: EventLog) -> Server {
         events: events.clone(),
         images: images.clone(),
         logs: logs.clone(),
+        tunnels: Tunnels::new(LogRouter::default()),
         oracle: Oracle::silent(),
         token: Token::new(TOKEN),
         vault: Vault::new(SealKey::generate().unwrap()),

@@ -105,7 +105,11 @@ async fn run(mut link: NodeLink, view: watch::Sender<View>, says: Says) {
         view.send_modify(|view| match message {
             ToNode::Desired(desired) => answer = Some(take_desired(view, desired, &says)),
             ToNode::Routes(routes) => take_routes(view, routes),
-            ToNode::Logs { .. } | ToNode::CancelLogs { .. } | ToNode::Lease { .. } | ToNode::Refused { .. } => {}
+            ToNode::Logs { .. }
+            | ToNode::CancelLogs { .. }
+            | ToNode::Tunnel { .. }
+            | ToNode::Lease { .. }
+            | ToNode::Refused { .. } => {}
         });
         if let Some(answer) = answer {
             // The test may have ended the control plane.

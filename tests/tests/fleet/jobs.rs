@@ -75,6 +75,19 @@ fn a_task_on_a_machine_that_is_cut_off_stops_before_another_begins() {
 }
 
 #[test]
+fn a_command_runs_on_another_machine_and_its_streams_here() {
+    let fleet = fleet(2);
+    fleet.skiff(&["push", "core", guest("core").to_str().unwrap()]).ok();
+    let much = format!("{}\n", "0123456789".repeat(10)).repeat(40_000);
+    let run = |args: &[&str], input: &[u8]| {
+        let args: Vec<&str> = ["run", "--rm", "-i", "core", "--", "quiet"].iter().chain(args).copied().collect();
+        fleet.skiff_with_input(&args, input)
+    };
+    assert!(run(&["cat"], much.as_bytes()).ok().stdout == much, "what went in came out");
+    assert_eq!(run(&["ask", "exit=1"], b"Ada\n").fails_with(1).stdout, "name? hello Ada\n");
+}
+
+#[test]
 fn a_task_survives_its_control_plane_and_not_its_node() {
     let mut fleet = fleet(2);
     let (first, node) = start(&fleet);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use skiff_disk::Disk;
 use skiff_host::NodeOptions;
 use skiff_host::gateway::PeerOptions;
-use skiff_host::uplink::{Credentials, Membership, RemoteBuckets, Uplink};
+use skiff_host::uplink::{Credentials, Membership, RemoteBuckets, RemoteTunnels, Uplink};
 use skiff_link::Clock;
 use skiff_link::tls;
 use skiff_registry::ClientOptions;
@@ -57,8 +57,9 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
     let credentials = Credentials::new(member.identity.clone(), clock).map_err(unusable)?;
     let registry_tls = credentials.client(&[tls::ALPN_H2, tls::ALPN_H1]).map_err(unusable)?;
     let registry = ClientOptions::new(member.server.to_string()).tls(Some(registry_tls));
-    let buckets = RemoteBuckets::new(&member.server, &credentials);
-    let buckets = buckets.map_err(|error| Failure::new(Exit::Invalid, error))?;
+    let callable = |error| Failure::new(Exit::Invalid, error);
+    let buckets = RemoteBuckets::new(&member.server, &credentials).map_err(callable)?;
+    let tunnels = RemoteTunnels::new(&member.server, &credentials).map_err(callable)?;
     // The token's win: whoever gave it out decides what its nodes are.
     let labels = own.into_iter().chain(member.labels.clone()).collect();
     let advertise = args.advertise.as_deref().map(|host| at_port(host, peer_addr.port()));
@@ -71,6 +72,7 @@ pub(super) async fn serve(server: ServerArgs, args: NodeRunArgs) -> Result<(), F
         labels,
         docker: args.docker.socket(),
         buckets: Some(Arc::new(buckets)),
+        tunnels: Some(Arc::new(tunnels)),
         ..node::options(data.join("node"), disk, gateway, registry)?
     };
     let node = Arc::new(node::start(options).await?);

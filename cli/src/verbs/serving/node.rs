@@ -69,6 +69,7 @@ pub(in crate::verbs) fn options(
         labels: BTreeMap::new(),
         peer: None,
         buckets: None,
+        tunnels: None,
         registry,
         compiler: Compiler::new(program()?, disk.clone(), Limits::default()),
         disk,

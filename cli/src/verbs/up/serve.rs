@@ -10,11 +10,12 @@ use skiff_api::Name;
 use skiff_disk::Disk;
 use skiff_host::capabilities::{self, ClusterBuckets};
 use skiff_host::link::Peer;
+use skiff_host::tunnel::{Flow, Tunnels};
 use skiff_host::{NodeHandle, NodeOptions};
 use skiff_keyvalue::{Answer, Engine, Op};
 use skiff_registry::ClientOptions;
 use skiff_scheduler::ControlPlane;
-use skiff_scheduler::link::NodeLink;
+use skiff_scheduler::link::{self as control_link, NodeLink};
 use skiff_scheduler::plan::liveness::LivenessOptions;
 use tokio::sync::oneshot;
 
@@ -55,7 +56,8 @@ pub(super) async fn serve(args: UpArgs) -> Result<(), Failure> {
     })
     .await?;
     let own = Arc::new(OwnBuckets(control.buckets.clone()));
-    let node = Arc::new(node::start(NodeOptions { buckets: Some(own), ..options }).await?);
+    let tunnels = Arc::new(OwnTunnels(control.plane.tunnels()));
+    let node = Arc::new(node::start(NodeOptions { buckets: Some(own), tunnels: Some(tunnels), ..options }).await?);
     let weak = Arc::downgrade(&node);
     let of_node = move || weak.upgrade().map(|node| node.metrics()).unwrap_or_default();
     control.plane.metrics().append(Arc::new(of_node));
@@ -115,6 +117,16 @@ impl ClusterBuckets for OwnBuckets {
     fn run<'a>(&'a self, namespace: &'a Name, bucket: &'a Name, op: Op) -> BoxFuture<'a, Result<Answer, String>> {
         let bucket = format!("{namespace}/{bucket}");
         async move { self.0.run(&bucket, op).await.map_err(|error| capabilities::told(&error)) }.boxed()
+    }
+}
+
+/// Both ends of tunnels are in this process.
+struct OwnTunnels(control_link::Tunnels);
+
+impl Tunnels for OwnTunnels {
+    fn take_up(&self, id: u64, output: Flow) -> BoxFuture<'_, Result<Flow, String>> {
+        let input = self.0.take_up_here(id, output).map_err(|error| error.to_string());
+        std::future::ready(input).boxed()
     }
 }
 

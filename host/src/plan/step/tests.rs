@@ -68,8 +68,11 @@ fn a_failed_pull_waits_and_then_goes_elsewhere() {
 
 #[test]
 fn a_task_needs_a_lease_and_does_not_run_again() {
-    let task =
-        |stop| BTreeMap::from([on("a", 1)].map(|(key, one)| (key, Assignment { task: Some(Task { stop }), ..one })));
+    let task = |stop| {
+        BTreeMap::from(
+            [on("a", 1)].map(|(key, one)| (key, Assignment { task: Some(Task { stop, ..Task::default() }), ..one })),
+        )
+    };
     let mut observed = Observed::default();
     let waits = plan(&task(false), &observed, NOW);
     assert!(waits.actions.is_empty() && waits.report[&key("a")].reason == "NoLease");

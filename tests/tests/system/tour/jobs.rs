@@ -112,6 +112,51 @@ fn a_job_is_run_as_a_command() {
 }
 
 #[test]
+fn its_standard_streams_are_those_of_the_command() {
+    let cluster = Cluster::start();
+    push(&cluster, "core", "core");
+    let run = |args: &[&str], input: &[u8]| {
+        let args: Vec<&str> = ["run", "--rm", "-i", "core", "--", "quiet"].iter().chain(args).copied().collect();
+        cluster.skiff_with_input(&args, input)
+    };
+    assert_eq!(run(&["ask"], b"Ada\n").ok().stdout, "name? hello Ada\n");
+    assert_eq!(run(&["cat", "say=end", "exit=1"], b"").fails_with(1).stderr, "end\n");
+    // More than any buffer on the way holds, and more than a log would take.
+    let line = format!("{}\n", "0123456789".repeat(10));
+    let much = line.repeat(80_000);
+    assert!(run(&["cat"], much.as_bytes()).ok().stdout == much, "what went in came out");
+    assert_eq!(run(&["tty"], b"").ok().stdout, "a terminal: false false\n");
+    let told = cluster.skiff(&["run", "--rm", "-t", "core", "--", "quiet", "tty"]).ok().stdout;
+    assert_eq!(told, "a terminal: true true\n");
+    let refused = cluster.skiff(&["run", "--rm", "-it", "core"]).fails_with(4).stderr;
+    assert!(refused.contains("standard input is no terminal (hint: leave out -t)"), "{refused}");
+    // A job that says nothing of it takes no clients.
+    apply(&cluster, "kind: Job\nname: plain\nimage: core\n").ok();
+    let plain = cluster.api("POST", "/v1/namespaces/default/jobs/plain/attach").send().unwrap();
+    let text = plain.text();
+    assert!(
+        plain.status == 409 && text.contains("job plain takes no clients") && text.contains("attach: true"),
+        "{text}"
+    );
+    assert_eq!(cluster.skiff(&["get", "jobs", "-o", "name"]).ok().stdout, "job/plain\n");
+}
+
+#[test]
+fn a_task_that_nobody_attaches_to_runs_alone() {
+    let cluster = Cluster::start();
+    push(&cluster, "core", "core");
+    let manifest = "kind: Job\nname: alone\nimage: core\nargs: [flood=2, say=done]\nattach: true\n";
+    let file = cluster.write("job.yaml", manifest);
+    cluster.skiff(&["apply", "-f", &file]).ok();
+    within(Duration::from_secs(90), "it has ended", || {
+        job(&cluster, "alone")["status"]["finished"].as_str().map(|_| ())
+    });
+    assert!(cluster.skiff(&["logs", "job/alone"]).ok().stderr.ends_with("done\n"));
+    let refused = apply(&cluster, "kind: Job\nname: two\nimage: core\ncompletions: 2\nattach: true\n").fails_with(4);
+    assert!(refused.stderr.contains("with attach: true it can only be 1"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_schedule_makes_jobs() {
     let cluster = Cluster::start();
     push(&cluster, "core", "core");
