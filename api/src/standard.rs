@@ -45,7 +45,7 @@ impl Frames {
     }
 
     /// The next whole frame, if it is there.
-    pub fn next(&mut self) -> Result<Option<(Stream, Vec<u8>)>, BadFrame> {
+    pub fn next_frame(&mut self) -> Result<Option<(Stream, Vec<u8>)>, BadFrame> {
         let Some(&head) = self.0.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let [number, zero, zero_too, zero_again, a, b, c, d] = head;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -88,7 +88,7 @@ mod tests {
             let (mut frames, mut got) = (Frames::default(), Vec::new());
             for piece in sent.chunks(size) {
                 frames.push(piece);
-                while let Some(frame) = frames.next().unwrap() {
+                while let Some(frame) = frames.next_frame().unwrap() {
                     got.push(frame);
                 }
             }
@@ -97,7 +97,7 @@ mod tests {
         }
         let mut frames = Frames::default();
         frames.push(&sent[..9]);
-        assert!(frames.next().unwrap().is_none() && frames.is_cut());
+        assert!(frames.next_frame().unwrap().is_none() && frames.is_cut());
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         for bad in [b"HTTP/1.1", &[1, 0, 0, 0, 0xff, 0, 0, 0], &[1, 0, 1, 0, 0, 0, 0, 0], &[0; 8]] {
             let mut frames = Frames::default();
             frames.push(bad);
-            assert!(frames.next().is_err(), "{bad:?}");
+            assert!(frames.next_frame().is_err(), "{bad:?}");
         }
     }
 }

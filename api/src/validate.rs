@@ -91,8 +91,13 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         let hint = "its internal host names would read as a cloud's metadata service; choose another name";
         faults.push(Fault::new("metadata.name", format!("the namespace {name:?} is reserved"), hint));
     }
-    let Grants { services, http, private } = &namespace.spec.allow;
-    let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
+    let Grants { services, http, private, tcp } = &namespace.spec.allow;
+    let lists = [
+        ("allow.services", services.len()),
+        ("allow.http", http.len()),
+        ("allow.private", private.len()),
+        ("allow.tcp", tcp.len()),
+    ];
     faults.extend(too_many_grants(lists));
     faults
 }

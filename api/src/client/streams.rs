@@ -49,7 +49,7 @@ fn frames(
         let (client, mut response, mut frames) = state?;
         let broken = |client: &Client, why: String| Error::Broken { server: client.server(), why };
         loop {
-            match frames.next() {
+            match frames.next_frame() {
                 Ok(Some(frame)) => return Some((Ok(frame), Some((client, response, frames)))),
                 Ok(None) => {}
                 Err(error) => return Some((Err(broken(&client, error.to_string())), None)),

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressClass, AddressRange, Host, HttpPattern, Origin, ServicePattern};
+use super::{AddressClass, AddressRange, Host, HttpPattern, Origin, ServicePattern, TcpPattern};
 use crate::id::{Name, ServiceKey};
+use crate::resource::{BucketGrant, RedisUrl};
 
 /// What a service's guests may reach: what is named here, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,6 +37,10 @@ pub struct Grants {
     /// Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
+    /// Servers that services may keep buckets in: `HOST:PORT`, with `*` for any port and `*.` in front of a host for those
+    /// below it. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpPattern>,
 }
 
 impl Grants {
@@ -50,14 +55,14 @@ impl Grants {
 
 impl Default for Grants {
     fn default() -> Self {
-        Self { services: Self::any_service(), http: Self::any_server(), private: Vec::new() }
+        Self { services: Self::any_service(), http: Self::any_server(), private: Vec::new(), tcp: Vec::new() }
     }
 }
 
 /// Something that a service allows itself and its namespace does not grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// `services`, `http` or `private`.
+    /// `services`, `http`, `private` or `tcp`: of the namespace's `allow`.
     pub field: &'static str,
     /// Where it stands in the service's list.
     pub index: usize,
@@ -93,6 +98,17 @@ impl Allow {
         }
     }
 
+    /// The same of a server that the service's own manifest names, and the namespace grants.
+    pub fn address_of(&self, host: &Host, ip: IpAddr) -> bool {
+        match AddressClass::of(ip) {
+            AddressClass::Public => true,
+            AddressClass::Never => false,
+            AddressClass::Special => {
+                self.private.iter().any(|range| range.contains(ip)) || *host == Host::Ip(ip.to_canonical())
+            }
+        }
+    }
+
     /// What of it a namespace does not grant to the services in it.
     pub fn beyond(&self, grants: &Grants, own: &Name) -> Vec<Lack> {
         let mut lacks = Vec::new();
@@ -121,6 +137,23 @@ impl Allow {
     }
 }
 
+impl Grants {
+    /// Which of a service's servers they do not let it keep buckets in.
+    pub fn lacking(&self, keyvalue: &[BucketGrant]) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        for (index, grant) in keyvalue.iter().enumerate() {
+            let Some(RedisUrl { host, port, .. }) = &grant.redis else { continue };
+            let special = matches!(host, Host::Ip(ip) if AddressClass::of(*ip) != AddressClass::Public);
+            // A special address has to be named: `*` is not meant to include it.
+            let grants_it = |granted: &TcpPattern| granted.matches(host, *port) && (!special || granted.ip().is_some());
+            if !self.tcp.iter().any(grants_it) {
+                lacks.push(Lack { field: "tcp", index, entry: TcpPattern::of(host, *port).to_string() });
+            }
+        }
+        lacks
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +169,7 @@ mod tests {
 
     fn grants(services: &[&str], http: &[&str], private: &[&str]) -> Grants {
         let Allow { services, http, private } = allow(services, http, private);
-        Grants { services, http, private }
+        Grants { services, http, private, tcp: Vec::new() }
     }
 
     fn reaches(allow: &Allow, authority: &str, ip: &str) -> bool {

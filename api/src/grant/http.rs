@@ -72,7 +72,14 @@ impl Origin {
 }
 
 impl Host {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `HOST[:PORT]`.
+    pub fn with_port(authority: &str) -> Option<(Self, Option<u16>)> {
+        let (host, port) = split_port(authority)?;
+        let port = port.map(port_number).map_or(Some(None), |port| port.map(Some))?;
+        Some((Self::parse(host)?, port))
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(ip) = text.strip_prefix('[') {
             let ip: Ipv6Addr = ip.strip_suffix(']')?.parse().ok()?;
             return Some(Self::Ip(IpAddr::V6(ip).to_canonical()));
@@ -99,7 +106,7 @@ fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label) && !is_number
 }
 
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let after_ip = authority.find(']').map_or(0, |at| at + 1);
     match authority[after_ip..].split_once(':') {
         None => Some((authority, None)),
@@ -107,7 +114,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-fn port_number(text: &str) -> Option<u16> {
+pub(super) fn port_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port: &u16| *port > 0 && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -194,7 +201,7 @@ impl HttpPattern {
 }
 
 impl HostPattern {
-    fn matches(&self, host: &Host) -> bool {
+    pub(super) fn matches(&self, host: &Host) -> bool {
         match (self, host) {
             (Self::Any, _) => true,
             (Self::Exactly(wanted), host) => wanted == host,
@@ -218,8 +225,35 @@ fn is_below(name: &str, parent: &str) -> bool {
     name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
+impl HostPattern {
+    /// As it is written; names that end in `.internal` are this cluster's services and nobody outside.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let host = match (text, text.strip_prefix("*.")) {
+            ("*", _) => return Some(Self::Any),
+            (_, Some(parent)) => Self::Below(is_name(parent).then(|| parent.to_owned())?),
+            (host, None) if host.ends_with('.') || host.bytes().any(|b| b.is_ascii_uppercase()) => return None,
+            (host, None) => Self::Exactly(Host::parse(host)?),
+        };
+        let name = match &host {
+            Self::Below(name) | Self::Exactly(Host::Name(name)) => name.as_str(),
+            _ => "",
+        };
+        (name != INTERNAL && !is_below(name, INTERNAL)).then_some(host)
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+            Self::Exactly(host) => write!(f, "{host}"),
+        }
+    }
+}
+
 impl PortPattern {
-    fn matches(self, port: u16) -> bool {
+    pub(super) fn matches(self, port: u16) -> bool {
         match self {
             Self::Any => true,
             Self::Exactly(number) => number == port,
@@ -287,12 +321,7 @@ impl FromStr for HttpPattern {
 impl fmt::Display for HttpPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Origin { scheme, host, port } = self else { return f.write_str("*") };
-        write!(f, "{}://", scheme.name())?;
-        match host {
-            HostPattern::Any => f.write_str("*")?,
-            HostPattern::Below(parent) => write!(f, "*.{parent}")?,
-            HostPattern::Exactly(host) => write!(f, "{host}")?,
-        }
+        write!(f, "{}://{host}", scheme.name())?;
         match port {
             PortPattern::Any => f.write_str(":*"),
             PortPattern::Exactly(port) if *port == scheme.port() => Ok(()),

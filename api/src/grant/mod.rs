@@ -12,11 +12,13 @@ mod address;
 mod allow;
 mod http;
 mod service;
+mod tcp;
 
 pub use address::{AddressClass, AddressRange, InvalidRange};
 pub use allow::{Allow, Grants, Lack};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
 pub use service::{InvalidServicePattern, ServicePattern};
+pub use tcp::{InvalidTcpPattern, TcpPattern};
 
 /// Types that are written as text: serde and the schema go through `FromStr` and `Display`.
 macro_rules! as_text {
@@ -48,6 +50,6 @@ macro_rules! as_text {
 pub(crate) use as_text;
 
 /// What is quoted of a text that is wrong.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -16,6 +16,7 @@ mod node;
 mod object;
 mod placement;
 mod policy;
+mod redis;
 mod replica;
 mod revision;
 mod selector;
@@ -40,6 +41,7 @@ pub use node::{
 pub use object::{API_VERSION, Object, Spec};
 pub use placement::{InvalidToleration, Placement, Replicas, Toleration, ZONE};
 pub use policy::{ImagePolicy, ImagePolicySpec, ImagePolicyStatus};
+pub use redis::{InvalidRedisUrl, RedisUrl};
 pub use replica::{INTERRUPTED, Phase, Replica, ReplicaSpec, ReplicaStatus};
 pub use revision::{Revision, RevisionSpec, RevisionStatus, Template};
 pub use selector::{InvalidSelector, Selector};

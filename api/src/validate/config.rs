@@ -74,10 +74,41 @@ pub(super) fn sources(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         let message = format!("the bucket {} is there twice", grant.bucket);
         faults.push(Fault::new(format!("keyvalue[{i}].bucket"), message, "remove one of the two"));
     }
+    redis(spec, faults);
     let is_source = |name: &Name| spec.config.contains(name) || spec.secrets.contains(name);
     for (i, name) in spec.env_from.iter().enumerate().filter(|(_, name)| !is_source(name)) {
         let message = format!("{name} is none of the service's configs and secrets");
         faults.push(Fault::new(format!("envFrom[{i}]"), message, "name it in `config` or `secrets` as well"));
+    }
+}
+
+/// Keys of a bucket in a Redis are what guests say, behind this.
+const PREFIX_BYTES_MAX: usize = 256;
+
+fn redis(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
+    for (i, grant) in spec.keyvalue.iter().enumerate() {
+        let field = |name: &str| format!("keyvalue[{i}].{name}");
+        let is_there = grant.redis.is_some();
+        if is_there && !grant.scope.is_default() {
+            faults.push(Fault::new(field("scope"), "it is for buckets that Skiff keeps", "leave out scope, or redis"));
+        }
+        for (name, is_set) in [("passwordKey", grant.password_key.is_some()), ("prefix", !grant.prefix.is_empty())] {
+            if is_set && !is_there {
+                faults.push(Fault::new(
+                    field(name),
+                    "it is for buckets in a Redis",
+                    "write redis: redis://HOST:6379/0",
+                ));
+            }
+        }
+        if grant.password_key.is_some() && spec.secrets.is_empty() {
+            let hint = "name the Secret that has the key: secrets: [NAME]";
+            faults.push(Fault::new(field("passwordKey"), "the service has no secrets", hint));
+        }
+        if grant.prefix.len() > PREFIX_BYTES_MAX || grant.prefix.contains(char::is_control) {
+            let message = format!("it is none of up to {PREFIX_BYTES_MAX} bytes of text");
+            faults.push(Fault::new(field("prefix"), message, ""));
+        }
     }
 }
 

@@ -150,7 +150,7 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
         }
     }
     if let Some(list) = object.pointer("/spec/keyvalue").and_then(Value::as_array) {
-        let shown = list.iter().map(|grant| match grant.get("scope") {
+        let shown = list.iter().map(|grant| match grant.get("redis").or_else(|| grant.get("scope")) {
             Some(scope) => format!("{} ({})", text(grant.get("bucket")), text(Some(scope))),
             None => text(grant.get("bucket")),
         });
@@ -187,7 +187,7 @@ fn decoded<T: serde::de::DeserializeOwned + Default>(value: Option<&Value>) -> T
 
 /// `services cart, ops/*; http https://api.example.com`
 fn grants(object: &Value) -> String {
-    let lists = ["services", "http", "private"].into_iter().filter_map(|field| {
+    let lists = ["services", "http", "private", "tcp"].into_iter().filter_map(|field| {
         let entries = entries(object.pointer(&format!("/spec/allow/{field}"))?);
         (!entries.is_empty()).then(|| format!("{field} {}", entries.join(", ")))
     });

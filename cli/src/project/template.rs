@@ -51,6 +51,9 @@ const JS: &[File] = files!("examples/hello-js": "package.json", "package-lock.js
 const TS: &[File] =
     files!("examples/hello-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
 
+const TS_API: &[File] =
+    files!("examples/api-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
+
 const RUST_SDK: &[File] = files!(
     "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/config.rs",
     "src/error.rs",
@@ -79,10 +82,7 @@ impl Lang {
             (Self::Js, Template::Http) => Ok(("hello-js", JS)),
             (Self::Js, Template::Api) => Ok(("api-hono", JS_API)),
             (Self::Ts, Template::Http) => Ok(("hello-ts", TS)),
-            (Self::Ts, Template::Api) => {
-                let text = "failed to find an api template in TypeScript: there is none (hint: --lang js has one, with Hono, and TypeScript reads JavaScript)";
-                Err(Failure::message(Exit::Invalid, text))
-            }
+            (Self::Ts, Template::Api) => Ok(("api-ts", TS_API)),
             (Self::Js | Self::Ts, Template::Worker) => {
                 let text = "failed to find a worker template in JavaScript: its components answer requests and do not run on their own (hint: --lang rust)";
                 Err(Failure::message(Exit::Invalid, text))
@@ -234,6 +234,7 @@ mod tests {
             (Lang::Rust, Template::Api, "shortener"),
             (Lang::Rust, Template::Worker, "worker"),
             (Lang::Js, Template::Api, "api-hono"),
+            (Lang::Ts, Template::Api, "api-ts"),
         ] {
             let folder = made_from(lang, template);
             let manifest = fs::read_to_string(folder.path().join("shop/skiff.yaml")).unwrap();
@@ -243,7 +244,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop");
-        for (lang, template) in [(Lang::Ts, Template::Api), (Lang::Js, Template::Worker)] {
+        for (lang, template) in [(Lang::Ts, Template::Worker), (Lang::Js, Template::Worker)] {
             let refused = write(&path, &"shop".parse().unwrap(), lang, template).unwrap_err().to_string();
             assert!(refused.contains("(hint: --lang") && !path.exists(), "{refused}");
         }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skiff_api::grant::{Allow, Host, Origin, Scheme};
+use skiff_api::grant::{Host, Origin, Scheme};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -74,11 +74,11 @@ impl Connector {
         Self { names, tls: Tls::default(), room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), figures }
     }
 
-    /// Connects to an address of the origin that `allow` grants.
+    /// Connects to an address of the origin that is granted.
     pub(super) async fn connect(
         &self,
         origin: &Origin,
-        allow: &Allow,
+        is_granted: impl Fn(IpAddr) -> bool,
         within: Duration,
     ) -> Result<Opened, ConnectError> {
         let deadline = Instant::now() + within;
@@ -89,7 +89,7 @@ impl Connector {
                 .map_err(|_| HttpError::DnsTimeout)?
                 .map_err(|error| HttpError::DnsError { rcode: Some(error.to_string()), info_code: None })?,
         };
-        let granted: Vec<IpAddr> = addresses.iter().copied().filter(|ip| allow.address(origin, *ip)).collect();
+        let granted: Vec<IpAddr> = addresses.iter().copied().filter(|ip| is_granted(*ip)).collect();
         if granted.is_empty() {
             return Err(match addresses.first() {
                 Some(ip) => ConnectError::Prohibited(*ip),

@@ -104,7 +104,7 @@ async fn sent(
 
 async fn open(caller: &Caller, origin: &Origin, within: Duration) -> Result<Sender, HttpError> {
     let allow = &caller.template.allow;
-    match caller.reach.connector.connect(origin, allow, within).await {
+    match caller.reach.connector.connect(origin, |ip| allow.address(origin, ip), within).await {
         Ok(opened) => Sender::open(opened).await,
         Err(ConnectError::Failed(error)) => Err(error),
         Err(ConnectError::Tls(failure)) => {

@@ -29,6 +29,7 @@ mod notes;
 mod outbound;
 mod pool;
 mod reach;
+mod redis;
 mod resolve;
 mod services;
 mod tls;

@@ -404,7 +404,8 @@ impl Tools {
         let mut options = RunnerOptions::new(assignment.template.clone(), logs);
         options.outbound = outbound;
         options.settings = self.told.live(replica);
-        options.buckets = Buckets::new(self.stores.clone(), replica.namespace.clone(), assignment.template.clone());
+        let (template, ways) = (assignment.template.clone(), (&self.reach, &options.settings));
+        options.buckets = Buckets::new(self.stores.clone(), replica.namespace.clone(), template, ways);
         options.figures = self.metrics.replica(replica, &assignment.service_key());
         options
     }

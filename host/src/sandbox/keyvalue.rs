@@ -74,14 +74,9 @@ impl store::HostBucket for State {
     }
 
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Outcome<KeyResponse> {
-        match self.run(&bucket, Op::Keys { after: cursor }).await? {
-            Ok(Answer::Keys { keys, more }) => {
-                let cursor = keys.last().filter(|_| more).cloned();
-                Ok(Ok(KeyResponse { keys, cursor }))
-            }
-            Ok(_) => Ok(Err(odd())),
-            Err(error) => Ok(Err(error)),
-        }
+        let bucket = self.table().get(&bucket)?.clone();
+        let page = bucket.keys(cursor).await;
+        Ok(page.map(|(keys, cursor)| KeyResponse { keys, cursor }).map_err(Error::Other))
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {

@@ -333,7 +333,7 @@ mod tests {
         assert!(output.write(Bytes::from_static(b"x")).is_err(), "it is full");
         let mut frames = standard::Frames::default();
         frames.push(&client.output().await.unwrap());
-        let (stream, bytes) = frames.next().unwrap().unwrap();
+        let (stream, bytes) = frames.next_frame().unwrap().unwrap();
         assert!(stream == Stream::Stdout && bytes.len() == WRITE_BYTES_MAX && wrote >= 2 * bytes.len());
         output.ready().await;
         assert_eq!(output.check_write().unwrap(), WRITE_BYTES_MAX);

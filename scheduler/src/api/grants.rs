@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use skiff_api::grant::{Allow, Grants, Lack};
 use skiff_api::resource::{
-    JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec,
+    BucketGrant, JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec,
 };
 use skiff_api::{Code, Kind, Name, Problem};
 
@@ -20,22 +20,31 @@ const USERS_SHOWN_MAX: usize = 5;
 
 /// What must hold beside a service or job for it to be written.
 pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Service, change: Change) -> Result<Change> {
-    let Some(own) = service.metadata.namespace.as_ref().filter(|_| !service.spec.allow.is_empty()) else {
-        return Ok(change);
-    };
+    let asks = !service.spec.allow.is_empty() || service.spec.keyvalue.iter().any(|grant| grant.redis.is_some());
+    let Some(own) = service.metadata.namespace.as_ref().filter(|_| asks) else { return Ok(change) };
     let Some(namespace) = objects.get::<NamespaceSpec>(None, own.as_str()).await? else {
         return Err(Error::NoNamespace { namespace: own.clone() }.into());
     };
-    let lacks = service.spec.allow.beyond(&namespace.spec.allow, own);
+    let lacks = beyond((&service.spec.allow, &service.spec.keyvalue), &namespace.spec.allow, own);
     if lacks.is_empty() {
         return Ok(change.within(&namespace, own));
     }
-    let named: Vec<String> =
-        lacks.iter().map(|lack| format!("allow.{}[{}]: {:?}", lack.field, lack.index, lack.entry)).collect();
+    let named: Vec<String> = lacks
+        .iter()
+        .map(|Lack { field, index, entry }| match *field {
+            "tcp" => format!("keyvalue[{index}].redis: {entry:?}"),
+            field => format!("allow.{field}[{index}]: {entry:?}"),
+        })
+        .collect();
     let object = ObjectKey::new(kind, Some(own), service.metadata.name.as_str()).to_string();
     let detail = format!("{object} allows itself what namespace {own} does not grant: {}", named.join(", "));
     let hint = format!("grant it: kind: Namespace, name: {own}, allow: {{{}}}", widened(&namespace.spec.allow, &lacks));
     Err(Problem::new(Code::NotGranted, detail).object(object).hint(hint).into())
+}
+
+/// What a service or its replicas have that the namespace does not grant.
+fn beyond((allow, keyvalue): (&Allow, &[BucketGrant]), grants: &Grants, own: &Name) -> Vec<Lack> {
+    allow.beyond(grants, own).into_iter().chain(grants.lacking(keyvalue)).collect()
 }
 
 /// The lines of a namespace that would grant what is lacking beside what it grants now.
@@ -44,10 +53,11 @@ fn widened(grants: &Grants, lacks: &[Lack]) -> String {
         match field {
             "services" => grants.services.iter().map(ToString::to_string).collect(),
             "http" => grants.http.iter().map(ToString::to_string).collect(),
+            "tcp" => grants.tcp.iter().map(ToString::to_string).collect(),
             _ => grants.private.iter().map(ToString::to_string).collect(),
         }
     };
-    let lines = ["services", "http", "private"].into_iter().filter_map(|field| {
+    let lines = ["services", "http", "private", "tcp"].into_iter().filter_map(|field| {
         let lacking: Vec<String> =
             lacks.iter().filter(|lack| lack.field == field).map(|lack| lack.entry.clone()).collect();
         let all: Vec<String> = entries(field).into_iter().chain(lacking.iter().cloned()).collect();
@@ -84,16 +94,16 @@ pub(super) async fn admit_namespace(
 
 /// What in the namespace allows itself more than these grants: services, jobs, and revisions that replicas still have.
 async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<BTreeSet<String>> {
-    let first = |allow: &Allow| allow.beyond(grants, own).into_iter().next();
+    let first = |allow: &Allow, keyvalue: &[BucketGrant]| beyond((allow, keyvalue), grants, own).into_iter().next();
     let all = Selector::default();
     let mut users = BTreeSet::new();
     for service in objects.list::<ServiceSpec>(Some(own), &all).await?.items {
-        if let Some(lack) = first(&service.spec.allow) {
+        if let Some(lack) = first(&service.spec.allow, &service.spec.keyvalue) {
             users.insert(format!("service {} allows {:?}", service.metadata.name, lack.entry));
         }
     }
     for job in objects.list::<JobSpec>(Some(own), &all).await?.items {
-        if let Some(lack) = first(&job.spec.allow) {
+        if let Some(lack) = first(&job.spec.allow, &job.spec.keyvalue) {
             users.insert(format!("job {} allows {:?}", job.metadata.name, lack.entry));
         }
     }
@@ -101,7 +111,8 @@ async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<
     let used: BTreeSet<_> = replicas.into_iter().map(|replica| replica.spec.revision).collect();
     for revision in objects.list::<RevisionSpec>(Some(own), &all).await?.items {
         let is_used = used.iter().any(|name| name.as_str() == revision.metadata.name);
-        if let Some(lack) = first(&revision.spec.template.allow).filter(|_| is_used) {
+        let template = &revision.spec.template;
+        if let Some(lack) = first(&template.allow, &template.keyvalue).filter(|_| is_used) {
             users.insert(format!("replicas of revision {} have {:?}", revision.metadata.name, lack.entry));
         }
     }

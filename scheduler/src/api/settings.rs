@@ -96,6 +96,12 @@ pub(super) async fn admit_service(
     let mut keys = Keys::default();
     change = require::<ConfigSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
     change = require::<SecretSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
+    let wanted = spec.keyvalue.iter().enumerate().filter_map(|(i, grant)| Some((i, grant.password_key.as_ref()?)));
+    if let Some((i, key)) = wanted.into_iter().find(|(_, key)| !keys.0.contains_key(*key)) {
+        let object = ObjectKey::new(kind, Some(namespace), service.metadata.name.as_str()).to_string();
+        let detail = format!("{object}: keyvalue[{i}].passwordKey: no secret of it has the key {key}");
+        return Err(invalid(detail).object(object).hint("name the Secret that has it in secrets").into());
+    }
     Ok(change.touch(namespace))
 }
 

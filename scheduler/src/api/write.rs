@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_api::manifest::{Document, Typed};
 use skiff_api::resource::{
-    BucketGrant, BucketScope, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Job, JobSpec,
-    Metadata, Namespace, NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec,
+    BucketGrant, Config, ConfigSpec, DEFAULT_NAMESPACE, ImagePolicy, ImagePolicySpec, Job, JobSpec, Metadata,
+    Namespace, NamespaceSpec, Object, Secret, SecretSpec, Service, ServiceSpec,
 };
 use skiff_api::validate::{self, Fault};
 use skiff_api::{Code, Kind, Name, Problem};
@@ -94,7 +94,7 @@ fn alone(other: Kind, metadata: &Metadata, is_new: bool, change: Change) -> Chan
 }
 
 fn bucket_notes(grants: &[BucketGrant]) -> Vec<String> {
-    let shared = grants.iter().filter(|grant| grant.scope == BucketScope::Cluster);
+    let shared = grants.iter().filter(|grant| grant.is_clusters());
     let note = |grant: &BucketGrant| {
         format!(
             "the bucket {} is kept by the control plane: while a node cannot reach it, its values cannot be read or set there (hint: scope: node keeps one on each node)",

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use skiff_api::quantity::Timeout;
 use skiff_api::resource::{
-    BucketScope, ImagePolicySpec, Job, Liveness, Metadata, Namespace, Node, Offline, Phase, Quota, Replica, Replicas,
-    Resources, Revision, SecretText, Service, Strategy, Template,
+    ImagePolicySpec, Job, Liveness, Metadata, Namespace, Node, Offline, Phase, Quota, Replica, Replicas, Resources,
+    Revision, SecretText, Service, Strategy, Template,
 };
 use skiff_api::settings::Settings;
 use skiff_api::{Kind, Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Trust, Uid};
@@ -254,7 +254,7 @@ impl State {
                 Some(workload.revisions.get(revision)?.template.clone())
             });
             template.is_some_and(|template| {
-                template.keyvalue.iter().any(|grant| grant.bucket == *bucket && grant.scope == BucketScope::Cluster)
+                template.keyvalue.iter().any(|grant| grant.bucket == *bucket && grant.is_clusters())
             })
         })
     }

@@ -21,6 +21,7 @@ mod jobs;
 mod keyvalue;
 mod manifests;
 mod projects;
+mod redis;
 mod rollouts;
 mod settings;
 mod updates;

@@ -1,0 +1,90 @@
+//! Patterns of servers that speak something else than HTTP: `cache.example.com:6379`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::http::{HostPattern, PortPattern, port_number, split_port};
+use super::{Host, as_text, shortened};
+
+/// Some servers outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpPattern {
+    host: HostPattern,
+    port: PortPattern,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not a server (hint: write HOST:PORT, such as cache.example.com:6379, *.example.com:* or 10.0.0.5:6379)"
+)]
+pub struct InvalidTcpPattern {
+    text: String,
+}
+
+impl TcpPattern {
+    /// Just that server.
+    pub fn of(host: &Host, port: u16) -> Self {
+        Self { host: HostPattern::Exactly(host.clone()), port: PortPattern::Exactly(port) }
+    }
+
+    pub fn matches(&self, host: &Host, port: u16) -> bool {
+        self.host.matches(host) && self.port.matches(port)
+    }
+
+    /// The address that it names, if it names one.
+    pub fn ip(&self) -> Option<std::net::IpAddr> {
+        match &self.host {
+            HostPattern::Exactly(Host::Ip(ip)) => Some(*ip),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for TcpPattern {
+    type Err = InvalidTcpPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (host, port) = split_port(text)?;
+            let port = match port? {
+                "*" => PortPattern::Any,
+                port => PortPattern::Exactly(port_number(port)?),
+            };
+            Some(Self { host: HostPattern::parse(host)?, port })
+        };
+        read().ok_or_else(|| InvalidTcpPattern { text: shortened(text) })
+    }
+}
+
+impl fmt::Display for TcpPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            PortPattern::Any => write!(f, "{}:*", self.host),
+            PortPattern::Exactly(port) => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+as_text!(TcpPattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_read_back_and_match() {
+        for text in ["cache.example.com:6379", "*.example.com:*", "*:*", "10.0.0.5:6379", "[fd00::1]:6380"] {
+            assert_eq!(text.parse::<TcpPattern>().unwrap().to_string(), text);
+        }
+        let matches = |pattern: &str, host: &str, port| {
+            pattern.parse::<TcpPattern>().unwrap().matches(&Host::parse(host).unwrap(), port)
+        };
+        assert!(matches("*.example.com:*", "cache.example.com", 1));
+        assert!(!matches("*.example.com:*", "example.com", 1));
+        assert!(matches("10.0.0.5:6379", "10.0.0.5", 6379) && !matches("10.0.0.5:6379", "10.0.0.5", 6380));
+        for bad in ["", "*", "cache", "cache:", "cache:0", "redis://cache:6379", "a*b:1", "Cache:1", "x.internal:1"] {
+            assert!(bad.parse::<TcpPattern>().is_err(), "{bad}");
+        }
+    }
+}
