@@ -55,7 +55,7 @@ pub fn guest_env() -> BTreeMap<String, String> {
 
 /// `TARGET/PROFILE`: cargo puts test programs into its `deps`.
 /// Where cargo builds.
-pub(crate) fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let profile = profile_folder();
     profile.parent().map_or(profile.clone(), Path::to_path_buf)
 }

@@ -5,12 +5,14 @@
 //! - [`foreign`]: services whose images are in another registry, which is Debian's `docker-registry`.
 //! - [`docker`]: a real engine, with and without a login, and over TLS from another machine.
 //! - [`tools`]: skopeo, podman, oras and wkg against the cluster's registry.
+//! - [`examples`]: components that other projects' tools make of their own examples.
 //! - [`signatures`]: signed images, with openssl, docker-registry and a library of Sigstore.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod containers;
 mod docker;
+mod examples;
 mod foreign;
 mod forms;
 mod image;

@@ -1,6 +1,6 @@
 //! skopeo, podman, oras and wkg against the cluster's registry: what they push runs, what is here they pull.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -111,24 +111,25 @@ fn what_podman_makes_and_pushes_runs() {
     podman(&["save", "-o", storage.path().join("saved.tar").to_str().unwrap(), &image("oci")]);
 }
 
-/// The oras of Python's registry, in an environment of its own.
-fn oras(folder: &Path) -> Option<std::path::PathBuf> {
-    let python = program("python3", "python3");
-    let environment = folder.join("oras");
-    let made = Command::new(&python).args(["-m", "venv"]).arg(&environment).output();
-    let pip = environment.join("bin/pip");
+/// Packages of Python's registry, in an environment of their own in that folder: its programs.
+///
+/// # Panics
+/// When they cannot be installed.
+pub(crate) fn python(environment: &Path, package: &str) -> PathBuf {
+    let bin = environment.join("bin");
+    let made = Command::new(program("python3", "python3")).args(["-m", "venv"]).arg(environment).output();
+    let mut install = Command::new(bin.join("pip"));
     let installed = made.is_ok_and(|made| made.status.success())
-        && Command::new(&pip).args(["install", "-q", "oras==0.2.30"]).output().is_ok_and(|done| done.status.success());
-    installed.then(|| environment.join("bin/python"))
+        && install.args(["install", "-q", package]).output().is_ok_and(|done| done.status.success());
+    assert!(installed, "{package} cannot be installed from Python's registry (hint: python3-venv, and a way to it)");
+    bin
 }
 
 #[test]
 fn what_oras_pushes_runs_and_it_pulls_what_is_here() {
     let cluster = Cluster::start();
     let folder = tempfile::tempdir().unwrap();
-    let Some(python) = oras(folder.path()) else {
-        panic!("oras cannot be installed from Python's registry (hint: python3-venv, and a way to the registry)");
-    };
+    let python = python(&folder.path().join("oras"), "oras==0.2.30").join("python");
     let program = r#"
 import os, sys, oras.client
 client = oras.client.OrasClient(hostname=sys.argv[1], insecure=True, auth_backend="basic")
