@@ -59,6 +59,9 @@ pub(crate) struct DeployArgs {
 pub(crate) struct DevArgs {
     #[command(flatten)]
     pub deploy: DeployArgs,
+    /// Make a whole component at each change, as build and deploy do, and no engine that reads the source
+    #[arg(long)]
+    pub full: bool,
     /// Start a cluster for this, even where there is one
     #[arg(long)]
     pub local: bool,

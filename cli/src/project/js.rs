@@ -4,12 +4,51 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::Deserialize;
+
 use super::{run, template};
 use crate::exit::{Exit, Failure};
 
 const NO_NPM: &str = "(hint: install Node.js 20 or later with its npm)";
 
 pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
+    let builder = builder(folder)?;
+    run(Command::new("node").arg(builder).args(["build", "dist/service.wasm"]).current_dir(folder), NO_NPM)?;
+    Ok(folder.join("dist/service.wasm"))
+}
+
+/// A service that an engine reads.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Readable {
+    /// The engine's file.
+    pub(crate) engine: PathBuf,
+    /// The values that it reads, in their order.
+    pub(crate) parts: Vec<String>,
+}
+
+/// Makes what an engine can read, and the engine if it is not there; `None` where the project's SDK is one that cannot.
+pub(super) fn readable(folder: &Path) -> Result<Option<Readable>, Failure> {
+    let builder = builder(folder)?;
+    if !builder.with_file_name("dev.mjs").exists() {
+        return Ok(None);
+    }
+    run(Command::new("node").arg(builder).args(["dev", "dist"]).current_dir(folder), NO_NPM)?;
+    let path = folder.join("dist/dev.json");
+    let text = fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, error))?;
+    let read: Readable = serde_json::from_str(&text)
+        .map_err(|error| Failure::new(Exit::Internal, error).during(format!("failed to read {}", path.display())))?;
+    Ok(Some(Readable { engine: folder.join("dist").join(read.engine), ..read }))
+}
+
+/// The type check of a project, to be run beside other things.
+pub(super) fn types(folder: &Path) -> Result<Command, Failure> {
+    let mut command = Command::new("node");
+    command.arg(builder(folder)?).arg("types").current_dir(folder);
+    Ok(command)
+}
+
+/// The SDK's builder, and all that it needs.
+fn builder(folder: &Path) -> Result<PathBuf, Failure> {
     template::complete_js(folder)?;
     install(folder)?;
     let builder = folder.join("node_modules/.bin/skiff-js");
@@ -20,12 +59,9 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
         );
         return Err(Failure::message(Exit::Invalid, text));
     }
-    let out = folder.join("dist/service.wasm");
     let dist = folder.join("dist");
     fs::create_dir_all(&dist).map_err(|error| Failure::io("make", &dist, error))?;
-    let builder = builder.canonicalize().map_err(|error| Failure::io("find", &builder, error))?;
-    run(Command::new("node").arg(builder).args(["build", "dist/service.wasm"]).current_dir(folder), NO_NPM)?;
-    Ok(out)
+    builder.canonicalize().map_err(|error| Failure::io("find", &builder, error))
 }
 
 /// What the lock file names, if it is not there yet. npm keeps a copy of the lock file of what it has installed.

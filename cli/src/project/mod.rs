@@ -9,6 +9,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use js::Readable;
 pub(crate) use template::{Lang, Template, write};
 
 use crate::exit::{Exit, Failure};
@@ -63,6 +64,20 @@ impl Project {
             Language::Rust => rust::build(&self.folder),
             Language::JavaScript => js::build(&self.folder),
         }
+    }
+
+    /// Makes what an engine can read, where the language and the project's SDK have one that does: a moment's work, where a
+    /// component takes seconds.
+    pub(crate) fn readable(&self) -> Result<Option<Readable>, Failure> {
+        match self.language {
+            Language::Rust => Ok(None),
+            Language::JavaScript => js::readable(&self.folder),
+        }
+    }
+
+    /// The type check that [`Project::readable`] leaves out.
+    pub(crate) fn types(&self) -> Result<std::process::Command, Failure> {
+        js::types(&self.folder)
     }
 
     /// Whether a change of that file may change the service.

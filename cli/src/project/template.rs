@@ -61,7 +61,7 @@ const RUST_SDK: &[File] = files!(
     "../wit/skiff.wit", "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 const JS_SDK: &[File] = files!(
-    "sdk/js": "package.json", "index.js", "index.d.ts", "config.js", "config.d.ts", "keyvalue.js", "keyvalue.d.ts", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs",
+    "sdk/js": "package.json", "index.js", "index.d.ts", "config.js", "config.d.ts", "keyvalue.js", "keyvalue.d.ts", "runtime/reader.js", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs", "build/dev.mjs",
     "build/entry.mjs", "build/error.mjs", "build/lines.mjs", "build/main.mjs", "build/types.mjs",
     "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );

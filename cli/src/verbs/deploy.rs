@@ -1,9 +1,11 @@
 //! `skiff deploy`: build, push, apply, wait.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use skiff_api::client::{Applied, ApplyAction, Run};
-use skiff_api::manifest::{Document, Typed};
+use skiff_api::manifest::{self, Document, Typed};
 use skiff_api::{ImageRef, Kind, Name};
 use skiff_registry::Artifact;
 use tokio::task::spawn_blocking;
@@ -12,7 +14,7 @@ use crate::args::{DeployArgs, FileArgs};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::row;
-use crate::project::Project;
+use crate::project::{Project, Readable};
 use crate::verbs::{apply, push, wait};
 use crate::{Outcome, manifests};
 
@@ -40,19 +42,71 @@ pub(super) struct Deployed {
 pub(super) async fn deploy(context: &Context, project: &Project, args: &DeployArgs) -> Result<Deployed, Failure> {
     // Before a build that may take a minute: a mistake in the manifest is said at once.
     let documents = documents(project, args)?;
-    let (target, image) = target(context, &documents, args.service.as_ref())?;
-    let file = build(project.clone()).await?;
-    let bytes = push::read(&file)?;
+    let target = target(context, &documents, args)?;
+    let file = blocking(project, Project::build).await?;
+    let repository = target.image.without_registry().repository_in(target.namespace.as_str());
+    push(context, &file, &repository, target.image.tag_or_latest()).await?;
+    bring_up(context, &documents, &target, args).await
+}
+
+/// Brings all of the manifest up, with an engine that reads the service; `None` where there is none that does.
+pub(super) async fn deploy_source(
+    context: &Context,
+    project: &Project,
+    args: &DeployArgs,
+    pushed: &mut Option<PathBuf>,
+) -> Result<Option<Deployed>, Failure> {
+    let mut documents = documents(project, args)?;
+    let target = target(context, &documents, args)?;
+    let Some(Readable { engine, parts }) = blocking(project, Project::readable).await? else { return Ok(None) };
+    let image = format!("{}:{DEV_TAG}", target.image.without_registry().repository());
+    if pushed.as_ref() != Some(&engine) {
+        let repository = target.image.without_registry().repository_in(target.namespace.as_str());
+        push(context, &engine, &repository, DEV_TAG).await?;
+        *pushed = Some(engine);
+    }
+    let mut configs = Vec::new();
+    for (number, part) in parts.iter().enumerate() {
+        let name = format!("{}-source-{number}", target.name);
+        let data = json!({ format!("skiff.source.{number}"): part });
+        let flat = json!({"kind": "Config", "name": name, "namespace": target.namespace, "data": data});
+        configs.extend(manifest::read("the source", &flat.to_string())?);
+    }
+    let is_target = |document: &&mut Document| target.is(document);
+    if let Some(spec) = documents.iter_mut().find(is_target).and_then(|found| found.sparse.get_mut("spec")) {
+        spec["image"] = json!(image);
+        let own = spec.get("config").and_then(Value::as_array).cloned().unwrap_or_default();
+        let names = configs.iter().map(|config| json!(config.name));
+        spec["config"] = own.into_iter().chain(names).collect();
+    }
+    // The service names them.
+    let first = documents.iter().position(|document| target.is(document)).unwrap_or_default();
+    documents.splice(first..first, configs);
+    bring_up(context, &documents, &target, args).await.map(Some)
+}
+
+/// The tag of engines, which is nobody's own.
+const DEV_TAG: &str = "skiff-dev";
+
+async fn push(context: &Context, file: &Path, repository: &str, tag: &str) -> Result<(), Failure> {
+    let bytes = push::read(file)?;
     let artifact =
         Artifact::from_wasm(&file.display().to_string(), bytes).map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let namespace = target.namespace.clone().unwrap_or_else(|| args.namespace.namespace.clone());
-    let repository = image.without_registry().repository_in(namespace.as_str());
-    let digest = context.registry()?.push(&repository, image.tag_or_latest(), &artifact, |_, _| {}).await?;
-    println!("pushed {repository}:{} {digest}", image.tag_or_latest());
+    let digest = context.registry()?.push(repository, tag, &artifact, |_, _| {}).await?;
+    println!("pushed {repository}:{tag} {digest}");
+    Ok(())
+}
 
+/// Applies all of it, and waits until its services are ready.
+async fn bring_up(
+    context: &Context,
+    documents: &[Document],
+    target: &Target,
+    args: &DeployArgs,
+) -> Result<Deployed, Failure> {
     let client = context.client()?;
     let (mut services, mut routes, mut is_changed) = (Vec::new(), Vec::new(), false);
-    for document in &documents {
+    for document in documents {
         let applied = apply::one(&client, document, Run::Real).await?;
         println!("{}", apply::line(document, &applied, Run::Real));
         apply::notes(&applied);
@@ -60,12 +114,12 @@ pub(super) async fn deploy(context: &Context, project: &Project, args: &DeployAr
         if let (Kind::Service, Some(namespace)) = (document.kind, &document.namespace) {
             services.push((namespace.clone(), document.name.as_str().to_owned()));
         }
-        if is_same(document, target) {
+        if target.is(document) {
             routes = routes_of(&applied);
         }
     }
     wait::until_ready(&client, &services, args.timeout.as_duration()).await?;
-    Ok(Deployed { namespace, service: target.name.to_string(), routes, is_changed })
+    Ok(Deployed { namespace: target.namespace.clone(), service: target.name.clone(), routes, is_changed })
 }
 
 fn documents(project: &Project, args: &DeployArgs) -> Result<Vec<Document>, Failure> {
@@ -73,28 +127,40 @@ fn documents(project: &Project, args: &DeployArgs) -> Result<Vec<Document>, Fail
     manifests::load(&FileArgs { files, changes: args.changes.clone(), namespace: args.namespace.clone() })
 }
 
-async fn build(project: Project) -> Result<std::path::PathBuf, Failure> {
-    let built = spawn_blocking(move || project.build()).await;
-    built.map_err(|error| Failure::new(Exit::Internal, error))?
+/// The language's own tools, which take their time.
+async fn blocking<T: Send + 'static>(
+    project: &Project,
+    work: fn(&Project) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let project = project.clone();
+    let done = spawn_blocking(move || work(&project)).await;
+    done.map_err(|error| Failure::new(Exit::Internal, error))?
 }
 
 fn routes_of(applied: &Applied) -> Vec<String> {
     row::routes(&applied.object)
 }
 
-fn is_same(one: &Document, other: &Document) -> bool {
-    (one.kind, &one.namespace, &one.name) == (other.kind, &other.namespace, &other.name)
+/// The service that runs what the folder builds.
+#[derive(Debug)]
+struct Target {
+    namespace: Name,
+    name: String,
+    image: ImageRef,
 }
 
-/// The service that runs what the folder builds: the only one whose image is in the cluster's registry, or the one that
-/// was named.
-fn target<'a>(
-    context: &Context,
-    documents: &'a [Document],
-    named: Option<&Name>,
-) -> Result<(&'a Document, ImageRef), Failure> {
+impl Target {
+    fn is(&self, document: &Document) -> bool {
+        let is_here = document.namespace.as_ref().is_none_or(|namespace| *namespace == self.namespace);
+        document.kind == Kind::Service && is_here && document.name.as_str() == self.name
+    }
+}
+
+/// The only service whose image is in the cluster's registry, or the one that was named.
+fn target(context: &Context, documents: &[Document], args: &DeployArgs) -> Result<Target, Failure> {
+    let named = args.service.as_ref();
     let is_own = |image: &ImageRef| image.registry().is_none_or(|registry| context.is_own(registry));
-    let fits = |document: &&'a Document| named.is_none_or(|name| document.name.as_str() == name.as_str());
+    let fits = |document: &&Document| named.is_none_or(|name| document.name.as_str() == name.as_str());
     let own: Vec<(&Document, ImageRef)> = documents
         .iter()
         .filter(fits)
@@ -105,7 +171,11 @@ fn target<'a>(
         .filter(|(_, image)| is_own(image) && image.digest().is_none())
         .collect();
     match own.as_slice() {
-        [one] => Ok(one.clone()),
+        [(document, image)] => Ok(Target {
+            namespace: document.namespace.clone().unwrap_or_else(|| args.namespace.namespace.clone()),
+            name: document.name.to_string(),
+            image: image.clone(),
+        }),
         [] => {
             let text = match named {
                 Some(name) => format!("failed to find service {name} with an image of the cluster's registry in the manifest (hint: its image is where the component is pushed to)"),

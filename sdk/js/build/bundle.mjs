@@ -9,14 +9,27 @@ const LINES = "\0skiff:lines";
 
 /** The bundle's text. `source` is the service's entry, an absolute path; names in messages are relative to `folder`. */
 export async function bundle(source, folder) {
-  const first = await build(source, folder, "[]");
-  // Once more with the table in it. The table comes last, so that no line above it moves.
-  return first.code.replace(TABLE_NOWHERE, () => `globalThis.__skiffLines = ${linesOf(first.map, folder)};`);
+  return withLines(await build(entry(source), folder, "esm"), folder);
+}
+
+/** The same as a function's body that requires what it imports of the node. */
+export async function bundleToRead(source, folder) {
+  return withLines(await build(entry(source), folder, "cjs"), folder);
+}
+
+/** The bundle of a module that is no file. */
+export async function bundleText(text) {
+  return (await build(text, process.cwd(), "esm")).code;
+}
+
+/** With the table in it. It comes last, so that no line above it moves. */
+function withLines({ code, map }, folder) {
+  return code.replace(TABLE_NOWHERE, () => `globalThis.__skiffLines = ${linesOf(map, folder)};`);
 }
 
 const TABLE_NOWHERE = "globalThis.__skiffLines = [];";
 
-async function build(source, folder) {
+async function build(text, folder, format) {
   const bundler = await rolldown({
     input: ENTRY,
     platform: "neutral",
@@ -29,14 +42,14 @@ async function build(source, folder) {
         name: "skiff",
         resolveId: (id) => (id === ENTRY || id === LINES ? id : undefined),
         load: (id) => {
-          if (id === ENTRY) return entry(source);
+          if (id === ENTRY) return text;
           return id === LINES ? TABLE_NOWHERE : undefined;
         },
       },
     ],
   }).catch(refuse(folder));
   try {
-    const { output } = await bundler.generate({ dir: folder, format: "esm", sourcemap: true, codeSplitting: false }).catch(refuse(folder));
+    const { output } = await bundler.generate({ dir: folder, format, sourcemap: true, codeSplitting: false }).catch(refuse(folder));
     const chunk = output.find((part) => part.type === "chunk");
     return { code: chunk.code, map: chunk.map };
   } finally {

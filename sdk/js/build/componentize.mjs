@@ -2,7 +2,6 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { componentize as make } from "@bytecodealliance/componentize-js";
 import { UserError } from "./error.mjs";
 
 /** What the embedded engine exports. It accepts no other. */
@@ -31,17 +30,24 @@ ${imports.map((name) => `  import ${name};\n`).join("")}}
 /** What the code imports that is no JavaScript. */
 function importsOf(code) {
   const found = [...code.matchAll(/^import\b[^;]*?["'](wasi:[^"']+)["'];?$/gm)].map(([, name]) => name);
-  const unknown = found.find((name) => !(name in OFFERED));
+  offered(found);
+  return [...new Set(found)];
+}
+
+/** Refuses what no node has. */
+export function offered(names) {
+  const unknown = names.find((name) => !(name in OFFERED));
   if (unknown) {
     throw new UserError(`failed to import ${unknown}: no node offers it (hint: there are ${Object.keys(OFFERED).join(", ")})`);
   }
-  return [...new Set(found)];
 }
 
 /** The component's bytes. `scratch` is an empty folder. */
 export async function componentize(code, scratch) {
   const witPath = join(scratch, "wit");
   await writeWit(witPath, importsOf(code));
+  // Not before it is needed: it takes a while to load.
+  const { componentize: make } = await import("@bytecodealliance/componentize-js");
   const sourcePath = join(scratch, "service.js");
   await writeFile(sourcePath, code);
   try {

@@ -39,9 +39,10 @@ export function described(error) {
 
 /** One frame, `NAME@FILE:LINE:COLUMN`. Frames of the engine and of libraries are none. */
 function place(frame) {
-  const found = /^(.*?)@.*:(\d+):(\d+)$/.exec(frame);
-  if (!found) return undefined;
-  const [name, line] = [found[1], Number(found[2])];
+  const found = /^(.*?)@(.*):(\d+):(\d+)$/.exec(frame);
+  // Where an engine reads the service, the engine has frames of its own.
+  if (!found || !found[2].includes(globalThis.__skiffSource ?? "")) return undefined;
+  const [name, line] = [found[1], Number(found[3])];
   const run = (globalThis.__skiffLines ?? []).find(([first, , , count]) => line >= first && line < first + count);
   if (!run) return undefined;
   const at = `${run[1]}:${run[2] + line - run[0]}`;

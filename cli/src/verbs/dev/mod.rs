@@ -4,13 +4,14 @@
 //!  files ──notify──> changes ──quiet for a moment──> deploy ──> says what came of it
 //!  logs of the service ──────────────────────────────────────> the terminal
 //! ```
-//! A build that fails, or a replica that does not start, leaves what ran before running: the update starts the new one
+//! What an engine reads (JavaScript) is in a Config, which reaches the replica without a new one; anything else is built,
+//! pushed and rolled out as `skiff deploy` does it. A build that fails, or a replica that does not start, leaves what ran before running: the update starts the new one
 //! first. Without a cluster one is started for as long as this runs, with its data in the folder's `.skiff`.
 
 mod cluster;
 mod files;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -61,9 +62,24 @@ pub(super) async fn run(server: &ServerArgs, args: DevArgs) -> Outcome {
 /// Deploys at once, and after each change. Returns only when it cannot go on.
 async fn follow(context: &Context, project: &Project, args: &DevArgs, changes: &mut Changes) -> Failure {
     let mut logs: Option<tokio::task::JoinHandle<()>> = None;
+    let mut pushed = None;
     loop {
         let started = Instant::now();
-        match deploy::deploy(context, project, &args.deploy).await {
+        let read = match args.full {
+            true => Ok(None),
+            false => deploy::deploy_source(context, project, &args.deploy, &mut pushed).await,
+        };
+        // Ends with the next change.
+        let mut _types = None;
+        let deployed = match read {
+            Ok(Some(deployed)) => {
+                _types = check_types(project);
+                Ok(deployed)
+            }
+            Ok(None) => deploy::deploy(context, project, &args.deploy).await,
+            Err(failure) => Err(failure),
+        };
+        match deployed {
             Ok(deployed) => {
                 said(&deployed, started);
                 if logs.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
@@ -81,6 +97,12 @@ async fn follow(context: &Context, project: &Project, args: &DevArgs, changes: &
             Err(failure) => return failure,
         }
     }
+}
+
+/// Says what is wrong with the types while the service is served: it runs without them.
+fn check_types(project: &Project) -> Option<tokio::process::Child> {
+    let command = project.types().ok()?;
+    tokio::process::Command::from(command).kill_on_drop(true).stdin(Stdio::null()).spawn().ok()
 }
 
 fn said(deployed: &Deployed, started: Instant) {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use super::projects::{Dev, command};
 use serde_json::{Value, json};
 use skiff_tests::{Cluster, Request, guest};
 
@@ -75,8 +77,24 @@ fn under_skiff() -> Vec<Answer> {
     cluster.skiff(&["push", "api-hono", guest("api-hono").to_str().unwrap()]).ok();
     cluster.write("skiff.yaml", include_str!("../../../../examples/api-hono/skiff.yaml"));
     cluster.skiff(&["apply", "--wait", "--timeout", "600s", "-f", "skiff.yaml"]).ok();
+    ask_all(cluster.gateway_addr())
+}
+
+/// As `skiff dev` runs it: by an engine that reads it.
+fn under_dev() -> Vec<Answer> {
+    let mut cluster = Cluster::start();
+    // Only for its folder and its commands: `dev` starts a cluster of its own.
+    cluster.terminate();
+    cluster.skiff(&["new", "boats", "--lang", "js", "--template", "api"]).ok();
+    let dev = Dev::start(command(&cluster, "boats", &["dev", "--local", "--gateway", "127.0.0.1:0"]));
+    let started = dev.says("its services answer at http://");
+    dev.says("served after ");
+    ask_all(started.rsplit("http://").next().unwrap().parse().unwrap())
+}
+
+fn ask_all(gateway: SocketAddr) -> Vec<Answer> {
     let ask = |(method, path, headers, body): &Asked| {
-        let request = Request::new(cluster.gateway_addr(), method, path).host("boats.example").body(*body);
+        let request = Request::new(gateway, method, path).host("boats.example").body(*body);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         let answer = request.send().unwrap();
         let headers = answer.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
@@ -92,7 +110,10 @@ fn an_app_of_hono_answers_as_under_node() {
         headers.retain(|name, _| !OF_THE_SERVER.contains(&name.as_str()));
         (status, headers, body)
     };
-    for ((asked, node), skiff) in ASKED.iter().zip(under_node()).zip(under_skiff()) {
-        assert_eq!(of_the_app(skiff), of_the_app(node), "{asked:?}");
+    let under_node: Vec<Answer> = under_node().into_iter().map(of_the_app).collect();
+    for (way, answers) in [("built", under_skiff()), ("dev", under_dev())] {
+        for ((asked, node), skiff) in ASKED.iter().zip(&under_node).zip(answers) {
+            assert_eq!(of_the_app(skiff), *node, "{way}: {asked:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ fn skiff(cluster: &Cluster, folder: &str, args: &[&str]) -> Run {
     finish(command(cluster, folder, args), args, b"")
 }
 
-fn command(cluster: &Cluster, folder: &str, args: &[&str]) -> Command {
+pub(super) fn command(cluster: &Cluster, folder: &str, args: &[&str]) -> Command {
     let mut command = cluster.command(args);
     command.current_dir(cluster.path(folder)).envs(guest_env());
     command
@@ -97,13 +97,13 @@ fn another_image_is_set_for_a_service_of_the_manifest_only() {
 }
 
 /// `skiff dev`, and what it prints on both streams.
-struct Dev {
+pub(super) struct Dev {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Dev {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, lines) = mpsc::channel();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -118,7 +118,7 @@ impl Dev {
 
     /// Waits for a line with this in it.
     #[track_caller]
-    fn says(&self, text: &str) -> String {
+    pub(super) fn says(&self, text: &str) -> String {
         let (deadline, mut seen) = (Instant::now() + BUILD_MAX, Vec::new());
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -209,4 +209,40 @@ fn a_new_typescript_service_says_where_it_is_wrong() {
     replace(&cluster, "shop/index.ts", handler, "fetch(request: Request): Response {{{\n");
     let syntax = skiff(&cluster, "shop", &["build"]).fails_with(4);
     assert!(syntax.stderr.contains("index.ts:"), "{syntax}");
+}
+
+#[test]
+#[ignore = "long: fetches what JavaScript needs, and compiles a JavaScript engine"]
+fn dev_serves_a_change_of_typescript_without_a_new_component() {
+    let mut cluster = Cluster::start();
+    cluster.terminate();
+    cluster.skiff(&["new", "shop", "--lang", "ts"]).ok();
+    let dev = Dev::start(command(&cluster, "shop", &["dev", "--local", "--gateway", "127.0.0.1:0"]));
+    let started = dev.says("its services answer at http://");
+    let gateway = started.rsplit("http://").next().unwrap().parse().unwrap();
+    let answer = || Request::new(gateway, "GET", "/").send().unwrap();
+    dev.says("served after ");
+    dev.says("waiting for a change");
+    assert_eq!(answer().text(), "Hello from Skiff!\n");
+
+    replace(&cluster, "shop/index.ts", "Hello from Skiff!", "Changed {}");
+    dev.says("config/shop-source-0 configured");
+    dev.says("service/shop unchanged");
+    within(BUILD_MAX, "it is served", || (answer().text() == "Changed {}\n").then_some(()));
+
+    // What the types forbid runs, and is said.
+    replace(&cluster, "shop/index.ts", "status: 405", "status: \"405\"");
+    dev.says("index.ts(7,55): error TS2322");
+
+    let handler = "fetch(request: Request): Response {\n";
+    let throwing = format!("{handler}    if (request.url) throw new RangeError(\"no boats\");\n");
+    replace(&cluster, "shop/index.ts", handler, &throwing);
+    within(BUILD_MAX, "it throws", || (answer().status == 500).then_some(()));
+    dev.says("ERROR RangeError: no boats");
+    dev.says("at fetch (index.ts:6)");
+
+    replace(&cluster, "shop/index.ts", handler, "fetch(request: Request): Response {{{\n");
+    dev.says("index.ts:");
+    dev.says("failed to build the service");
+    assert_eq!(answer().status, 500, "what ran goes on");
 }
