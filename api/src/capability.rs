@@ -23,10 +23,10 @@ const WASI_VERSION: &str = "0.2";
 /// Interfaces by their prefix, the longer one first where two fit.
 const AMBIENT: [(&str, &str); 15] = [
     ("wasi:cli/environment", "the service's env and args"),
-    ("wasi:cli/stdin", "empty; a worker's ends when it is to stop"),
+    ("wasi:cli/stdin", "empty, or an attached client's; a worker's ends when it is to stop"),
     ("wasi:cli/stdout", "the replica's log"),
     ("wasi:cli/stderr", "the replica's log"),
-    ("wasi:cli/", "ends its own request or run, sees no terminal"),
+    ("wasi:cli/", "ends its own request or run, sees whether an attached client has a terminal"),
     (CONFIG_NAME, "what the service's config and secrets name"),
     ("wasi:clocks/", "reads the time, sleeps"),
     ("wasi:filesystem/", "denied: no folder is shared"),

@@ -11,3 +11,6 @@ export interface Context {
   /** Keeps the instance until the promise is settled, also after the answer. */
   waitUntil(promise: Promise<unknown>): void;
 }
+
+/** What a worker or a job exports as `run`, and no default: it runs once, to its end, with the component's arguments. What it throws is a failure. */
+export type Run = (args: string[]) => void | Promise<void>;

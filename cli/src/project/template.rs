@@ -54,6 +54,10 @@ const TS: &[File] =
 const TS_API: &[File] =
     files!("examples/api-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
 
+const JS_WORKER: &[File] = files!("examples/worker-js": "package.json", "package-lock.json", "skiff.yaml", "index.js");
+const TS_WORKER: &[File] =
+    files!("examples/worker-ts": "package.json", "package-lock.json", "skiff.yaml", "index.ts", "tsconfig.json");
+
 const RUST_SDK: &[File] = files!(
     "sdk/rust": "Cargo.toml", "macros/Cargo.toml", "macros/src/lib.rs", "src/body.rs", "src/client.rs", "src/config.rs",
     "src/error.rs",
@@ -61,7 +65,7 @@ const RUST_SDK: &[File] = files!(
     "../wit/skiff.wit", "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
 const JS_SDK: &[File] = files!(
-    "sdk/js": "package.json", "index.js", "index.d.ts", "config.js", "config.d.ts", "keyvalue.js", "keyvalue.d.ts", "runtime/reader.js", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs", "build/dev.mjs",
+    "sdk/js": "package.json", "index.js", "index.d.ts", "config.js", "config.d.ts", "keyvalue.js", "keyvalue.d.ts", "runtime/reader.js", "runtime/run.js", "runtime/serve.js", "build/bundle.mjs", "build/componentize.mjs", "build/dev.mjs",
     "build/entry.mjs", "build/error.mjs", "build/lines.mjs", "build/main.mjs", "build/types.mjs",
     "../wit/deps/wasi-config-0.2.0-rc.1/package.wit", "../wit/deps/wasi-keyvalue-0.2.0-draft2/package.wit",
 );
@@ -74,26 +78,24 @@ const GITIGNORE: &str = "/target\n/node_modules\n/dist\n/.skiff\n";
 
 impl Lang {
     /// The example it starts from.
-    fn example(self, template: Template) -> Result<(&'static str, &'static [File]), Failure> {
+    fn example(self, template: Template) -> (&'static str, &'static [File]) {
         match (self, template) {
-            (Self::Rust, Template::Http) => Ok(("hello", RUST)),
-            (Self::Rust, Template::Api) => Ok(("shortener", RUST_API)),
-            (Self::Rust, Template::Worker) => Ok(("worker", RUST_WORKER)),
-            (Self::Js, Template::Http) => Ok(("hello-js", JS)),
-            (Self::Js, Template::Api) => Ok(("api-hono", JS_API)),
-            (Self::Ts, Template::Http) => Ok(("hello-ts", TS)),
-            (Self::Ts, Template::Api) => Ok(("api-ts", TS_API)),
-            (Self::Js | Self::Ts, Template::Worker) => {
-                let text = "failed to find a worker template in JavaScript: its components answer requests and do not run on their own (hint: --lang rust)";
-                Err(Failure::message(Exit::Invalid, text))
-            }
+            (Self::Rust, Template::Http) => ("hello", RUST),
+            (Self::Rust, Template::Api) => ("shortener", RUST_API),
+            (Self::Rust, Template::Worker) => ("worker", RUST_WORKER),
+            (Self::Js, Template::Http) => ("hello-js", JS),
+            (Self::Js, Template::Api) => ("api-hono", JS_API),
+            (Self::Ts, Template::Http) => ("hello-ts", TS),
+            (Self::Ts, Template::Api) => ("api-ts", TS_API),
+            (Self::Js, Template::Worker) => ("worker-js", JS_WORKER),
+            (Self::Ts, Template::Worker) => ("worker-ts", TS_WORKER),
         }
     }
 }
 
 /// Writes a new service into a folder that must not exist yet, or be empty.
 pub(crate) fn write(folder: &Path, name: &Name, lang: Lang, template: Template) -> Result<(), Failure> {
-    let (example, files) = lang.example(template)?;
+    let (example, files) = lang.example(template);
     let is_taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file();
     if is_taken {
         let text = format!(
@@ -229,24 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn other_templates_have_the_new_name_too_and_those_that_are_not_there_are_said() {
+    fn other_templates_have_the_new_name_too() {
         for (lang, template, old) in [
             (Lang::Rust, Template::Api, "shortener"),
             (Lang::Rust, Template::Worker, "worker"),
             (Lang::Js, Template::Api, "api-hono"),
             (Lang::Ts, Template::Api, "api-ts"),
+            (Lang::Js, Template::Worker, "worker-js"),
+            (Lang::Ts, Template::Worker, "worker-ts"),
         ] {
             let folder = made_from(lang, template);
             let manifest = fs::read_to_string(folder.path().join("shop/skiff.yaml")).unwrap();
             let documents = skiff_api::manifest::read("skiff.yaml", &manifest).unwrap();
             assert!(documents.iter().all(|document| document.name.as_str() == "shop"), "{manifest}");
             assert!(manifest.contains("image: shop\n") && !manifest.contains(old), "{manifest}");
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("shop");
-        for (lang, template) in [(Lang::Ts, Template::Worker), (Lang::Js, Template::Worker)] {
-            let refused = write(&path, &"shop".parse().unwrap(), lang, template).unwrap_err().to_string();
-            assert!(refused.contains("(hint: --lang") && !path.exists(), "{refused}");
         }
     }
 }

@@ -7,14 +7,21 @@ import { linesOf } from "./lines.mjs";
 const ENTRY = "\0skiff:entry";
 const LINES = "\0skiff:lines";
 
-/** The bundle's text. `source` is the service's entry, an absolute path; names in messages are relative to `folder`. */
+/**
+ * The bundle's text, and whether it is of a module that runs on its own and does not answer requests. `source` is the
+ * service's entry, an absolute path; names in messages are relative to `folder`.
+ */
 export async function bundle(source, folder) {
-  return withLines(await build(entry(source), folder, "esm"), folder);
+  const served = await build(entry(source), folder, "esm");
+  const runs = served.exports.includes("run");
+  const made = runs ? await build(workerEntry(source), folder, "esm") : served;
+  return { code: withLines(made, folder), runs };
 }
 
-/** The same as a function's body that requires what it imports of the node. */
+/** The code of a service as a function's body that requires what it imports of the node; none for what runs on its own. */
 export async function bundleToRead(source, folder) {
-  return withLines(await build(entry(source), folder, "cjs"), folder);
+  const made = await build(entry(source), folder, "cjs");
+  return made.exports.includes("run") ? undefined : withLines(made, folder);
 }
 
 /** The bundle of a module that is no file. */
@@ -51,18 +58,29 @@ async function build(text, folder, format) {
   try {
     const { output } = await bundler.generate({ dir: folder, format, sourcemap: true, codeSplitting: false }).catch(refuse(folder));
     const chunk = output.find((part) => part.type === "chunk");
-    return { code: chunk.code, map: chunk.map };
+    return { code: chunk.code, map: chunk.map, exports: chunk.exports };
   } finally {
     await bundler.close();
   }
 }
 
-/** Joins the service's handler to the engine's fetch event. */
+/** Joins the service's handler to the engine's fetch event. What the service exports is told by what this one does. */
 function entry(source) {
   return `
 import * as service from ${JSON.stringify(source)};
+export * from ${JSON.stringify(source)};
 import { serve } from ${JSON.stringify(new URL("../runtime/serve.js", import.meta.url).pathname)};
 serve(service);
+import ${JSON.stringify(LINES)};
+`;
+}
+
+/** Joins what runs on its own to the component's export. */
+function workerEntry(source) {
+  return `
+import * as service from ${JSON.stringify(source)};
+import { runner } from ${JSON.stringify(new URL("../runtime/run.js", import.meta.url).pathname)};
+export const run = runner(service);
 import ${JSON.stringify(LINES)};
 `;
 }

@@ -18,6 +18,8 @@ const CONFIG = "wasi:config/store@0.2.0-rc.1";
 /** Writes DIST/dev.json: which engine runs the service, and the values that it reads. */
 export async function prepare(source, folder, dist) {
   const code = await bundleToRead(source, folder);
+  // What runs on its own is begun anew with each change in any case.
+  if (code === undefined) return write(join(dist, "dev.json"), JSON.stringify({}));
   const imports = [...new Set([CONFIG, ...[...code.matchAll(/require\("(wasi:[^"]+)"\)/g)].map(([, name]) => name)])].sort();
   offered(imports);
   const engine = await engineFor(imports, dist);
@@ -45,7 +47,7 @@ async function engineFor(imports, dist) {
   console.error("making the engine that reads the service, which takes some seconds once");
   const scratch = await mkdtemp(join(tmpdir(), "skiff-js-"));
   try {
-    await write(path, await componentize(await bundleText(entry), scratch));
+    await write(path, await componentize({ code: await bundleText(entry), runs: false }, scratch));
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

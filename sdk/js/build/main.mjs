@@ -29,7 +29,7 @@ async function main([verb, out, entry]) {
   try {
     // At once: each takes seconds, and what is wrong with the types is worth more than a component.
     const [component] = await Promise.all([
-      bundle(source, folder).then((code) => componentize(code, scratch)),
+      bundle(source, folder).then((bundled) => componentize(bundled, scratch)),
       checkTypes(folder),
     ]);
     // Renamed into place: whoever watches the file never reads half of it.

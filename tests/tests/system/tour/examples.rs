@@ -158,3 +158,40 @@ fn short_addresses_lead_to_long_ones() {
         shorten(LONG).1.starts_with("https://s.example.com/").then_some(())
     });
 }
+
+#[test]
+#[ignore = "long: compiles a JavaScript engine"]
+fn notes_in_typescript_are_checked_and_kept() {
+    let cluster = Cluster::start();
+    cluster.skiff(&["push", "api-ts", guest("api-ts").to_str().unwrap()]).ok();
+    cluster.write("skiff.yaml", include_str!("../../../../examples/api-ts/skiff.yaml"));
+    cluster.skiff(&["apply", "--wait", "--timeout", "600s", "-f", "skiff.yaml"]).ok();
+    let post = |body: &str| order(&cluster, None, "/notes", body);
+    assert_eq!(post(r#"{"text":"buy rope"}"#), (201, r#"{"id":1,"text":"buy rope"}"#.to_owned()));
+    assert_eq!(post(r#"{"text":"sell boat"}"#).0, 201);
+    assert_eq!((post("x").0, post("{}").0), (400, 422));
+    assert_eq!(cluster.get("/notes/2").text(), r#"{"id":2,"text":"sell boat"}"#);
+    let delete = Request::new(cluster.gateway_addr(), "DELETE", "/notes/1").send().unwrap();
+    assert_eq!((delete.status, cluster.get("/notes/1").status), (204, 404));
+    assert_eq!(cluster.get("/notes").text(), r#"[{"id":2,"text":"sell boat"}]"#);
+}
+
+#[test]
+#[ignore = "long: compiles a JavaScript engine"]
+fn a_worker_in_javascript_counts_and_a_module_that_fails_says_where() {
+    let cluster = Cluster::start();
+    for name in ["worker-js", "worker-ts"] {
+        cluster.skiff(&["push", name, guest(name).to_str().unwrap()]).ok();
+    }
+    cluster.write("js.yaml", include_str!("../../../../examples/worker-js/skiff.yaml"));
+    cluster.skiff(&["apply", "--wait", "--timeout", "600s", "-f", "js.yaml"]).ok();
+    skiff_tests::eventually("it counts", || {
+        cluster.skiff(&["logs", "worker-js"]).ok().stdout.starts_with("beat 1\nbeat 2\n").then_some(())
+    });
+    // As a job without its bucket, it fails and says so.
+    let job = "kind: Job\nname: ts\nimage: worker-ts\nretries: 0\nkeyvalue: [{bucket: other}]\n";
+    cluster.write("ts.yaml", job);
+    cluster.skiff(&["apply", "--wait", "--timeout", "600s", "-f", "ts.yaml"]).fails_with(8);
+    let log = cluster.skiff(&["logs", "job/ts"]).ok().stderr;
+    assert!(log.contains("there is no bucket beats (hint: add keyvalue") && log.contains("index.ts:8"), "{log}");
+}

@@ -1,0 +1,13 @@
+// A worker: it runs on its own, and counts each second in a bucket. What it throws ends it; it begins again, later each time.
+import type { Run } from "skiff-sdk";
+import { open } from "skiff-sdk/keyvalue";
+
+const PAUSE_MS = 1000;
+
+export const run: Run = async () => {
+  const beats = open("beats");
+  for (;;) {
+    console.log(`beat ${beats.increment("all")}`);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+};
