@@ -96,6 +96,9 @@ fn another_image_is_set_for_a_service_of_the_manifest_only() {
     assert!(wrong.stderr.contains("SERVICE=IMAGE"), "{wrong}");
 }
 
+/// How long `skiff dev` and its cluster may take to end.
+const STOP_MAX: Duration = Duration::from_secs(40);
+
 /// `skiff dev`, and what it prints on both streams.
 pub(super) struct Dev {
     child: Child,
@@ -140,6 +143,13 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
+        // Asked first: killed, it would leave its cluster behind.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        drop(pid.map(|pid| kill_process(pid, Signal::INT)));
+        let deadline = Instant::now() + STOP_MAX;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
