@@ -145,7 +145,7 @@ impl Drop for Dev {
     fn drop(&mut self) {
         // Asked first: killed, it would leave its cluster behind.
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        drop(pid.map(|pid| kill_process(pid, Signal::INT)));
+        let _ = pid.map(|pid| kill_process(pid, Signal::INT));
         let deadline = Instant::now() + STOP_MAX;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
