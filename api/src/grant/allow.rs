@@ -91,21 +91,19 @@ impl Allow {
             let names = |pattern: &HttpPattern| pattern.ip() == Some(ip.to_canonical()) && pattern.matches(origin);
             matches!(origin.host, Host::Ip(_)) && self.http.iter().any(names)
         };
-        match AddressClass::of(ip) {
-            AddressClass::Public => true,
-            AddressClass::Never => false,
-            AddressClass::Special => self.private.iter().any(|range| range.contains(ip)) || is_named(),
-        }
+        self.reaches(ip, is_named)
     }
 
     /// The same of a server that the service's own manifest names, and the namespace grants.
     pub fn address_of(&self, host: &Host, ip: IpAddr) -> bool {
+        self.reaches(ip, || *host == Host::Ip(ip.to_canonical()))
+    }
+
+    fn reaches(&self, ip: IpAddr, is_named: impl FnOnce() -> bool) -> bool {
         match AddressClass::of(ip) {
             AddressClass::Public => true,
             AddressClass::Never => false,
-            AddressClass::Special => {
-                self.private.iter().any(|range| range.contains(ip)) || *host == Host::Ip(ip.to_canonical())
-            }
+            AddressClass::Special => self.private.iter().any(|range| range.contains(ip)) || is_named(),
         }
     }
 
@@ -221,5 +219,22 @@ mod tests {
         assert_eq!(beyond.beyond(&granted, &own).len(), 6);
         let ranged = grants(&[], &["*"], &["10.1.0.0/16"]);
         assert_eq!(allow(&[], &["http://10.1.0.1"], &[]).beyond(&ranged, &own), []);
+    }
+    #[test]
+    fn a_redis_is_granted_by_its_server_and_a_special_address_by_name() {
+        let lacking = |tcp: &[&str], redis: &str| -> Vec<String> {
+            let tcp = tcp.iter().map(|text| text.parse().unwrap()).collect();
+            let grant = format!(r#"{{"bucket": "b", "redis": "{redis}"}}"#);
+            let lacks = Grants { tcp, ..Grants::default() }.lacking(&[serde_json::from_str(&grant).unwrap()]);
+            lacks.into_iter().map(|lack| lack.entry).collect()
+        };
+        assert_eq!(lacking(&[], "redis://cache.example"), ["cache.example:6379"]);
+        assert!(lacking(&["*.example:6379"], "redis://cache.example").is_empty());
+        assert_eq!(lacking(&["*.example:6379"], "redis://cache.example:6380"), ["cache.example:6380"]);
+        assert_eq!(lacking(&["*:*"], "redis://127.0.0.1"), ["127.0.0.1:6379"]);
+        assert!(lacking(&["127.0.0.1:*"], "redis://127.0.0.1").is_empty());
+        let (nothing, loopback) = (Allow::default(), "127.0.0.1".parse().unwrap());
+        assert!(nothing.address_of(&Host::Ip(loopback), loopback));
+        assert!(!nothing.address_of(&Host::Name("cache.example".to_owned()), loopback), "a name leads elsewhere");
     }
 }

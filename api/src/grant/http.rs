@@ -167,6 +167,7 @@ pub struct InvalidPattern {
 
 /// The end of the names that lead to services of this cluster.
 const INTERNAL: &str = "internal";
+const IS_INTERNAL: &str = "names that end in .internal are this cluster's services";
 
 const EXAMPLE: &str = "write SCHEME://HOST[:PORT], such as https://api.example.com or https://*.example.com:8443";
 
@@ -226,19 +227,23 @@ fn is_below(name: &str, parent: &str) -> bool {
 }
 
 impl HostPattern {
-    /// As it is written; names that end in `.internal` are this cluster's services and nobody outside.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// As it is written; names that end in `.internal` are this cluster's services and nobody outside. An error says why
+    /// it is none.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let host = match (text, text.strip_prefix("*.")) {
-            ("*", _) => return Some(Self::Any),
-            (_, Some(parent)) => Self::Below(is_name(parent).then(|| parent.to_owned())?),
-            (host, None) if host.ends_with('.') || host.bytes().any(|b| b.is_ascii_uppercase()) => return None,
-            (host, None) => Self::Exactly(Host::parse(host)?),
+            ("*", _) => return Ok(Self::Any),
+            (_, Some(parent)) if is_name(parent) => Self::Below(parent.to_owned()),
+            (_, Some(_)) => return Err("what follows `*.` is not a host name"),
+            (host, None) if host.contains('*') => return Err("a `*` stands for whole labels in front"),
+            (host, None) if host.ends_with('.') => return Err("its host ends with a dot"),
+            (host, None) => Self::Exactly(Host::parse(host).ok_or("its host is no name and no address")?),
         };
-        let name = match &host {
-            Self::Below(name) | Self::Exactly(Host::Name(name)) => name.as_str(),
-            _ => "",
-        };
-        (name != INTERNAL && !is_below(name, INTERNAL)).then_some(host)
+        match &host {
+            Self::Below(name) | Self::Exactly(Host::Name(name)) if name == INTERNAL || is_below(name, INTERNAL) => {
+                Err(IS_INTERNAL)
+            }
+            _ => Ok(host),
+        }
     }
 }
 
@@ -294,26 +299,10 @@ impl FromStr for HttpPattern {
                 port_number(port).ok_or_else(|| fail("its port is not a number from 1 to 65535", EXAMPLE))?,
             ),
         };
-        let host = match (host, host.strip_prefix("*.")) {
-            ("*", _) => HostPattern::Any,
-            (_, Some(parent)) if is_name(parent) => HostPattern::Below(parent.to_owned()),
-            (_, Some(_)) => return Err(fail("what follows `*.` is not a host name", EXAMPLE)),
-            (host, None) if host.contains('*') => {
-                return Err(fail("a `*` stands for whole labels in front", EXAMPLE));
-            }
-            (host, None) if host.ends_with('.') => return Err(fail("its host ends with a dot", EXAMPLE)),
-            (host, None) => HostPattern::Exactly(
-                Host::parse(host).ok_or_else(|| fail("its host is no name and no address", EXAMPLE))?,
-            ),
-        };
-        let name = match &host {
-            HostPattern::Below(name) | HostPattern::Exactly(Host::Name(name)) => name.as_str(),
-            _ => "",
-        };
-        if name == INTERNAL || is_below(name, INTERNAL) {
-            let hint = "services of this cluster are granted by name: allow.services: [NAME.NAMESPACE]";
-            return Err(fail("names that end in .internal are this cluster's services", hint));
-        }
+        let host = HostPattern::parse(host).map_err(|why| match why {
+            IS_INTERNAL => fail(why, "services of this cluster are granted by name: allow.services: [NAME.NAMESPACE]"),
+            _ => fail(why, EXAMPLE),
+        })?;
         Ok(Self::Origin { scheme, host, port })
     }
 }

@@ -16,10 +16,11 @@ pub struct TcpPattern {
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a server (hint: write HOST:PORT, such as cache.example.com:6379, *.example.com:* or 10.0.0.5:6379)"
+    "{text:?} is not a server: {why} (hint: write HOST:PORT, such as cache.example.com:6379, *.example.com:* or 10.0.0.5:6379)"
 )]
 pub struct InvalidTcpPattern {
     text: String,
+    why: &'static str,
 }
 
 impl TcpPattern {
@@ -45,15 +46,19 @@ impl FromStr for TcpPattern {
     type Err = InvalidTcpPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = || {
-            let (host, port) = split_port(text)?;
-            let port = match port? {
-                "*" => PortPattern::Any,
-                port => PortPattern::Exactly(port_number(port)?),
-            };
-            Some(Self { host: HostPattern::parse(host)?, port })
+        let fail = |why| InvalidTcpPattern { text: shortened(text), why };
+        let (host, port) = split_port(text).ok_or_else(|| fail("it has no host"))?;
+        let port = match port {
+            None => return Err(fail("it has no port")),
+            Some("*") => PortPattern::Any,
+            Some(port) => PortPattern::Exactly(
+                port_number(port).ok_or_else(|| fail("its port is neither * nor a number from 1 to 65535"))?,
+            ),
         };
-        read().ok_or_else(|| InvalidTcpPattern { text: shortened(text) })
+        if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(fail("it has capitals"));
+        }
+        Ok(Self { host: HostPattern::parse(host).map_err(fail)?, port })
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Readable {
     pub(crate) parts: Vec<String>,
 }
 
-/// Makes what an engine can read, and the engine if it is not there; `None` where the project's SDK is one that cannot.
+/// Makes what an engine can read, and the engine if it is not there; `None` for what runs on its own, and where the
+/// project's SDK is one that cannot.
 pub(super) fn readable(folder: &Path) -> Result<Option<Readable>, Failure> {
     let builder = builder(folder)?;
     if !builder.with_file_name("dev.mjs").exists() {
@@ -35,9 +36,9 @@ pub(super) fn readable(folder: &Path) -> Result<Option<Readable>, Failure> {
     run(Command::new("node").arg(builder).args(["dev", "dist"]).current_dir(folder), NO_NPM)?;
     let path = folder.join("dist/dev.json");
     let text = fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, error))?;
-    let read: Readable = serde_json::from_str(&text)
+    let read: Option<Readable> = serde_json::from_str(&text)
         .map_err(|error| Failure::new(Exit::Internal, error).during(format!("failed to read {}", path.display())))?;
-    Ok(Some(Readable { engine: folder.join("dist").join(read.engine), ..read }))
+    Ok(read.map(|read| Readable { engine: folder.join("dist").join(read.engine), ..read }))
 }
 
 /// The type check of a project, to be run beside other things.

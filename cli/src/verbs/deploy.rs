@@ -36,6 +36,8 @@ pub(super) struct Deployed {
     pub(super) routes: Vec<String>,
     /// Whether anything runs now that did not before.
     pub(super) is_changed: bool,
+    /// Whether its types have yet to be checked.
+    pub(super) is_unchecked: bool,
 }
 
 /// Builds the folder's service and brings all of its manifest up.
@@ -43,26 +45,25 @@ pub(super) async fn deploy(context: &Context, project: &Project, args: &DeployAr
     // Before a build that may take a minute: a mistake in the manifest is said at once.
     let documents = documents(project, args)?;
     let target = target(context, &documents, args)?;
-    let file = blocking(project, Project::build).await?;
-    let repository = target.image.without_registry().repository_in(target.namespace.as_str());
-    push(context, &file, &repository, target.image.tag_or_latest()).await?;
+    build(context, project, &target).await?;
     bring_up(context, &documents, &target, args).await
 }
 
-/// Brings all of the manifest up, with an engine that reads the service; `None` where there is none that does.
+/// The same, with an engine that reads the service where there is one that does. `pushed` is the last one.
 pub(super) async fn deploy_source(
     context: &Context,
     project: &Project,
     args: &DeployArgs,
     pushed: &mut Option<PathBuf>,
-) -> Result<Option<Deployed>, Failure> {
+) -> Result<Deployed, Failure> {
     let mut documents = documents(project, args)?;
     let target = target(context, &documents, args)?;
-    let Some(Readable { engine, parts }) = blocking(project, Project::readable).await? else { return Ok(None) };
-    let image = format!("{}:{DEV_TAG}", target.image.without_registry().repository());
+    let Some(Readable { engine, parts }) = blocking(project, Project::readable).await? else {
+        build(context, project, &target).await?;
+        return bring_up(context, &documents, &target, args).await;
+    };
     if pushed.as_ref() != Some(&engine) {
-        let repository = target.image.without_registry().repository_in(target.namespace.as_str());
-        push(context, &engine, &repository, DEV_TAG).await?;
+        push(context, &engine, &target, DEV_TAG).await?;
         *pushed = Some(engine);
     }
     let mut configs = Vec::new();
@@ -72,27 +73,35 @@ pub(super) async fn deploy_source(
         let flat = json!({"kind": "Config", "name": name, "namespace": target.namespace, "data": data});
         configs.extend(manifest::read("the source", &flat.to_string())?);
     }
-    let is_target = |document: &&mut Document| target.is(document);
-    if let Some(spec) = documents.iter_mut().find(is_target).and_then(|found| found.sparse.get_mut("spec")) {
-        spec["image"] = json!(image);
+    let Some(at) = documents.iter().position(|document| target.is(document)) else {
+        return Err(Failure::message(Exit::Internal, format!("service {} left its manifest", target.name)));
+    };
+    if let Some(spec) = documents[at].sparse.get_mut("spec") {
+        spec["image"] = json!(format!("{}:{DEV_TAG}", target.image.without_registry().repository()));
         let own = spec.get("config").and_then(Value::as_array).cloned().unwrap_or_default();
         let names = configs.iter().map(|config| json!(config.name));
         spec["config"] = own.into_iter().chain(names).collect();
     }
-    // The service names them.
-    let first = documents.iter().position(|document| target.is(document)).unwrap_or_default();
-    documents.splice(first..first, configs);
-    bring_up(context, &documents, &target, args).await.map(Some)
+    // The service names them: they come first.
+    documents.splice(at..at, configs);
+    let deployed = bring_up(context, &documents, &target, args).await?;
+    Ok(Deployed { is_unchecked: true, ..deployed })
+}
+
+async fn build(context: &Context, project: &Project, target: &Target) -> Result<(), Failure> {
+    let file = blocking(project, Project::build).await?;
+    push(context, &file, target, target.image.tag_or_latest()).await
 }
 
 /// The tag of engines, which is nobody's own.
 const DEV_TAG: &str = "skiff-dev";
 
-async fn push(context: &Context, file: &Path, repository: &str, tag: &str) -> Result<(), Failure> {
+async fn push(context: &Context, file: &Path, target: &Target, tag: &str) -> Result<(), Failure> {
+    let repository = target.image.without_registry().repository_in(target.namespace.as_str());
     let bytes = push::read(file)?;
     let artifact =
         Artifact::from_wasm(&file.display().to_string(), bytes).map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let digest = context.registry()?.push(repository, tag, &artifact, |_, _| {}).await?;
+    let digest = context.registry()?.push(&repository, tag, &artifact, |_, _| {}).await?;
     println!("pushed {repository}:{tag} {digest}");
     Ok(())
 }
@@ -119,7 +128,8 @@ async fn bring_up(
         }
     }
     wait::until_ready(&client, &services, args.timeout.as_duration()).await?;
-    Ok(Deployed { namespace: target.namespace.clone(), service: target.name.clone(), routes, is_changed })
+    let (namespace, service) = (target.namespace.clone(), target.name.clone());
+    Ok(Deployed { namespace, service, routes, is_changed, is_unchecked: false })
 }
 
 fn documents(project: &Project, args: &DeployArgs) -> Result<Vec<Document>, Failure> {

@@ -17,10 +17,10 @@ use arc_swap::ArcSwap;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, cmd};
 use skiff_api::grant::{Origin, Scheme, TcpPattern};
-use skiff_api::resource::{BucketGrant, RedisUrl, Template};
+use skiff_api::resource::{BucketGrant, RedisUrl, SecretText, Template};
 use skiff_api::settings::Settings;
 use skiff_keyvalue::{Answer, OP_BYTES_MAX, Op, PAGE_KEYS, Print, Refusal, Value};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf, join, split};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -217,12 +217,16 @@ impl Redis {
         }
         if let Some(key) = &self.password_key {
             let settings = self.settings.load();
-            let password =
-                settings.get(key).ok_or_else(|| self.said(&format!("no secret of the service has the key {key}")))?;
+            let password = settings
+                .secrets
+                .get(key)
+                .map(SecretText::reveal)
+                .ok_or_else(|| self.said(&format!("no secret of the service has the key {key}")))?;
             info = info.set_password(password);
         }
         let came = Arc::new(AtomicUsize::new(0));
-        let stream = Bounded { stream: opened.stream, came: came.clone() };
+        let (reads, writes) = split(opened.stream);
+        let stream = join(Bounded { stream: reads, came: came.clone() }, writes);
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.said(&error))?;
@@ -277,7 +281,7 @@ fn literal(text: &str) -> String {
     escaped.collect()
 }
 
-/// A connection on which only so much comes until an answer is whole.
+/// A connection to read from, on which only so much comes until an answer is whole.
 struct Bounded<S> {
     stream: S,
     came: Arc<AtomicUsize>,
@@ -292,20 +296,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.came.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
         polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -14,12 +14,13 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use skiff_api::resource::{JobSpec, Phase, ReplicaSpec, Selector};
 use skiff_api::wire::TunnelTo;
-use skiff_api::{Code, NodeName, Problem, ReplicaKey, ReplicaName, standard};
+use skiff_api::{Code, Kind, NodeName, Problem, ReplicaKey, ReplicaName, standard};
 
 use super::ApiState;
 use super::failure::Result;
 use super::target::Target;
 use crate::objects::key;
+use crate::store::Change;
 
 /// How long a task may take to begin; whoever has more patience asks again.
 const BEGINS_WITHIN: Duration = Duration::from_secs(45);
@@ -66,7 +67,9 @@ async fn running(state: &ApiState, target: &Target) -> Result<(NodeName, Replica
             let name = ReplicaName::new(task.metadata.name.as_str());
             return Ok((NodeName::new(node.as_str()), ReplicaKey { namespace: namespace.clone(), name }));
         }
-        // An error is that too much has changed to be told: it is read anew in any case.
-        let _ = changes.next().await;
+        let (replicas, own) = (key::prefix(Kind::Replica, namespace), target.key(Kind::Job).object());
+        let concerns = |change: &Change| change.key.starts_with(&replicas) || *change.key == *own;
+        // An error is that too much has changed to be told: it is read anew.
+        while changes.next().await.is_ok_and(|batch| !batch.changes.iter().any(concerns)) {}
     }
 }

@@ -97,7 +97,9 @@ pub(super) async fn admit_service(
     change = require::<ConfigSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
     change = require::<SecretSpec>(objects, (namespace, kind, service), &mut keys, change).await?;
     let wanted = spec.keyvalue.iter().enumerate().filter_map(|(i, grant)| Some((i, grant.password_key.as_ref()?)));
-    if let Some((i, key)) = wanted.into_iter().find(|(_, key)| !keys.0.contains_key(*key)) {
+    let of_secrets = format!("{} ", Kind::Secret.singular());
+    let is_secret = |key: &String| keys.0.get(key).is_some_and(|from| from.starts_with(&of_secrets));
+    if let Some((i, key)) = wanted.into_iter().find(|(_, key)| !is_secret(key)) {
         let object = ObjectKey::new(kind, Some(namespace), service.metadata.name.as_str()).to_string();
         let detail = format!("{object}: keyvalue[{i}].passwordKey: no secret of it has the key {key}");
         return Err(invalid(detail).object(object).hint("name the Secret that has it in secrets").into());

@@ -62,8 +62,8 @@ impl Tunnels {
         let id = {
             let mut waiting = self.lock();
             if waiting.dug.len() >= WAITING_MAX {
-                let detail = format!("{WAITING_MAX} others wait to be connected (hint: try again)");
-                return Err(Problem::new(Code::Unavailable, detail));
+                let detail = format!("{WAITING_MAX} others wait to be connected");
+                return Err(Problem::new(Code::Unavailable, detail).hint("try again"));
             }
             waiting.next += 1;
             let id = waiting.next;

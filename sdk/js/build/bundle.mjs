@@ -12,16 +12,21 @@ const LINES = "\0skiff:lines";
  * service's entry, an absolute path; names in messages are relative to `folder`.
  */
 export async function bundle(source, folder) {
-  const served = await build(entry(source), folder, "esm");
-  const runs = served.exports.includes("run");
-  const made = runs ? await build(workerEntry(source), folder, "esm") : served;
+  const served = await build(entry(source), folder, "esm", source);
+  const runs = runsAlone(served);
+  const made = runs ? await build(workerEntry(source), folder, "esm", source) : served;
   return { code: withLines(made, folder), runs };
 }
 
 /** The code of a service as a function's body that requires what it imports of the node; none for what runs on its own. */
 export async function bundleToRead(source, folder) {
-  const made = await build(entry(source), folder, "cjs");
-  return made.exports.includes("run") ? undefined : withLines(made, folder);
+  const made = await build(entry(source), folder, "cjs", source);
+  return runsAlone(made) ? undefined : withLines(made, folder);
+}
+
+/** A handler may export anything beside its default, also something called run. */
+function runsAlone({ exports, hasDefault }) {
+  return exports.includes("run") && !hasDefault;
 }
 
 /** The bundle of a module that is no file. */
@@ -36,7 +41,9 @@ function withLines({ code, map }, folder) {
 
 const TABLE_NOWHERE = "globalThis.__skiffLines = [];";
 
-async function build(text, folder, format) {
+/** Also says what the bundle exports, and whether the module of `source` has a default, which no `export *` passes on. */
+async function build(text, folder, format, source) {
+  let hasDefault = false;
   const bundler = await rolldown({
     input: ENTRY,
     platform: "neutral",
@@ -52,13 +59,16 @@ async function build(text, folder, format) {
           if (id === ENTRY) return text;
           return id === LINES ? TABLE_NOWHERE : undefined;
         },
+        buildEnd() {
+          hasDefault = (source && this.getModuleInfo(source)?.exports.includes("default")) ?? false;
+        },
       },
     ],
   }).catch(refuse(folder));
   try {
     const { output } = await bundler.generate({ dir: folder, format, sourcemap: true, codeSplitting: false }).catch(refuse(folder));
     const chunk = output.find((part) => part.type === "chunk");
-    return { code: chunk.code, map: chunk.map, exports: chunk.exports };
+    return { code: chunk.code, map: chunk.map, exports: chunk.exports, hasDefault };
   } finally {
     await bundler.close();
   }

@@ -15,11 +15,11 @@ import { componentize, offered } from "./componentize.mjs";
 const PART_CHARS = 60_000;
 const CONFIG = "wasi:config/store@0.2.0-rc.1";
 
-/** Writes DIST/dev.json: which engine runs the service, and the values that it reads. */
+/** Writes DIST/dev.json: which engine runs the service, and the values that it reads; null for what no engine reads. */
 export async function prepare(source, folder, dist) {
   const code = await bundleToRead(source, folder);
   // What runs on its own is begun anew with each change in any case.
-  if (code === undefined) return write(join(dist, "dev.json"), JSON.stringify({}));
+  if (code === undefined) return write(join(dist, "dev.json"), "null");
   const imports = [...new Set([CONFIG, ...[...code.matchAll(/require\("(wasi:[^"]+)"\)/g)].map(([, name]) => name)])].sort();
   offered(imports);
   const engine = await engineFor(imports, dist);

@@ -3,6 +3,7 @@
 // What the service would have done while its component was made, it does before its first request.
 import { described } from "./serve.js";
 
+const CONFIG = "wasi:config/store@0.2.0-rc.1";
 /** Where the source is; skiff-js writes it so. Each value is VERSION:INDEX:COUNT:PART. */
 const KEY = "skiff.source.";
 /** What frames of the service are told by. */
@@ -12,9 +13,10 @@ const PATIENCE_MS = 2000;
 
 /** `modules` are what a service may import of the node, by name. */
 export function start(modules) {
-  const read = modules["wasi:config/store@0.2.0-rc.1"].get;
-  const hidden = { getAll: () => modules["wasi:config/store@0.2.0-rc.1"].getAll().filter(([key]) => !key.startsWith(KEY)) };
-  const offered = { ...modules, "wasi:config/store@0.2.0-rc.1": { ...modules["wasi:config/store@0.2.0-rc.1"], ...hidden } };
+  const config = modules[CONFIG];
+  const read = config.get;
+  // The service sees the keys that are its own.
+  const offered = { ...modules, [CONFIG]: { ...config, getAll: () => config.getAll().filter(([key]) => !key.startsWith(KEY)) } };
   let current;
   const listen = globalThis.addEventListener;
   listen("fetch", (event) => event.respondWith(answer(event)));

@@ -90,7 +90,7 @@ fn the_examples_of_componentize_py_run() {
     let package = format!("componentize-py=={COMPONENTIZE_PY}");
     let bin = python(&folder.path().join("environment"), &package);
     let mut fetch = Command::new(bin.join("pip"));
-    done(fetch.args(["download", "-q", "--no-deps", "--no-binary", ":all:", &package]).current_dir(&folder));
+    done(fetch.args(["download", "-q", "--no-deps", "--no-binary", "componentize-py", &package]).current_dir(&folder));
     let name = format!("componentize_py-{COMPONENTIZE_PY}");
     done(Command::new("tar").args(["xzf", &format!("{name}.tar.gz")]).current_dir(&folder));
     let sources = folder.path().join(name);

@@ -19,7 +19,9 @@ async fn nothing_but_the_health_check_is_open() {
     {
         assert_eq!(open(Method::GET, path).await, 401, "{path}");
     }
-    assert_eq!(open(Method::POST, "/v1/tokens").await, 401);
+    for path in ["/v1/tokens", "/v1/tunnels/1", "/v1/namespaces/default/jobs/x/attach"] {
+        assert_eq!(open(Method::POST, path).await, 401, "{path}");
+    }
     assert_eq!(open(Method::DELETE, "/v1/nodes/n").await, 401);
     assert_eq!(server.call(Method::GET, "/v1/version", json!(null)).await.0, 200);
 }

@@ -65,23 +65,18 @@ async fn follow(context: &Context, project: &Project, args: &DevArgs, changes: &
     let mut pushed = None;
     loop {
         let started = Instant::now();
-        let read = match args.full {
-            true => Ok(None),
+        let deployed = match args.full {
+            true => deploy::deploy(context, project, &args.deploy).await,
             false => deploy::deploy_source(context, project, &args.deploy, &mut pushed).await,
         };
         // Ends with the next change.
         let mut _types = None;
-        let deployed = match read {
-            Ok(Some(deployed)) => {
-                _types = check_types(project);
-                Ok(deployed)
-            }
-            Ok(None) => deploy::deploy(context, project, &args.deploy).await,
-            Err(failure) => Err(failure),
-        };
         match deployed {
             Ok(deployed) => {
                 said(&deployed, started);
+                if deployed.is_unchecked {
+                    _types = check_types(project);
+                }
                 if logs.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                     logs = Some(tokio::spawn(print_logs(context.clone(), deployed)));
                 }

@@ -256,3 +256,16 @@ fn dev_serves_a_change_of_typescript_without_a_new_component() {
     dev.says("failed to build the service");
     assert_eq!(answer().status, 500, "what ran goes on");
 }
+
+#[test]
+#[ignore = "long: fetches what JavaScript needs, and compiles a JavaScript engine"]
+fn dev_makes_a_component_of_a_worker() {
+    let mut cluster = Cluster::start();
+    cluster.terminate();
+    cluster.skiff(&["new", "beats", "--lang", "js", "--template", "worker"]).ok();
+    let dev = Dev::start(command(&cluster, "beats", &["dev", "--local", "--gateway", "127.0.0.1:0"]));
+    dev.says("served after ");
+    dev.says("beat ");
+    replace(&cluster, "beats/index.js", "`beat ", "`tick ");
+    dev.says("tick ");
+}

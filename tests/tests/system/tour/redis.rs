@@ -157,4 +157,13 @@ fn mistakes_with_a_redis_are_told_at_once() {
     cluster.skiff(&["apply", "-f", "namespace.yaml"]).ok();
     let no_key = refused("secrets: [redis]\nkeyvalue: [{bucket: b, redis: \"redis://cache\", passwordKey: PASSWORD}]");
     assert!(no_key.contains("no secret of it has the key PASSWORD"), "{no_key}");
+    // A password is no Config's.
+    cluster.skiff(&["create", "config", "app", "--from-literal", "PASSWORD=x"]).ok();
+    let in_config = refused(
+        "config: [app]\nsecrets: [redis]\nkeyvalue: [{bucket: b, redis: \"redis://cache\", passwordKey: PASSWORD}]",
+    );
+    assert!(in_config.contains("no secret of it has the key PASSWORD"), "{in_config}");
+    cluster.write("namespace.yaml", "kind: Namespace\nname: default\nallow: {tcp: [cache]}\n");
+    let no_port = cluster.skiff(&["apply", "-f", "namespace.yaml"]).fails_with(4).stderr;
+    assert!(no_port.contains("it has no port (hint: write HOST:PORT"), "{no_port}");
 }
