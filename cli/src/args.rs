@@ -2,6 +2,7 @@
 
 mod create;
 mod project;
+mod reach;
 mod rollout;
 mod run;
 mod serving;
@@ -19,6 +20,7 @@ use skiff_host::uplink::Address;
 
 pub(crate) use self::create::{CreateArgs, CreateVerb};
 pub(crate) use self::project::{BuildArgs, ChangeArgs, DeployArgs, DevArgs, NewArgs, SetImage};
+pub(crate) use self::reach::{ExecArgs, PortForwardArgs};
 pub(crate) use self::rollout::{
     PsArgs, RmArgs, RolloutHistoryArgs, RolloutRestartArgs, RolloutStatusArgs, RolloutUndoArgs, RolloutVerb,
 };
@@ -87,7 +89,7 @@ pub(crate) enum Verb {
     Tag(TagArgs),
     /// Take tags or images out of the cluster's registry
     Rmi(RmiArgs),
-    /// Show what an image is made of, what its component imports and exports, and what it could reach
+    /// Show all that is known of a service; or what an image is made of, imports and exports, and could reach
     Inspect(InspectArgs),
     /// Sign an image with a key, so that policies accept it; or make a key
     Sign(SignArgs),
@@ -131,6 +133,10 @@ pub(crate) enum Verb {
     Ps(PsArgs),
     /// Print what a service, job or replica wrote
     Logs(LogsArgs),
+    /// Run a command in a service's container
+    Exec(ExecArgs),
+    /// Let ports of this machine lead to a service's replica
+    PortForward(PortForwardArgs),
     /// Remove services; those that run with --force
     Rm(RmArgs),
     /// Delete objects
@@ -416,14 +422,18 @@ pub(crate) struct LogoutArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct InspectArgs {
-    /// An image of the cluster's registry or of another, or a file such as ./cart.wasm
-    #[arg(value_name = "IMAGE|FILE")]
+    /// A service, an image of the cluster's registry or of another, or a file such as ./cart.wasm. A name alone is that of a
+    /// service if there is one, as docker prefers containers
+    #[arg(value_name = "SERVICE|IMAGE|FILE")]
     pub component: String,
+    /// Take it for that and nothing else
+    #[arg(long, value_enum)]
+    pub r#type: Option<InspectType>,
     #[command(flatten)]
     pub plain: PlainHttp,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t = InspectFormat::Table)]
-    pub output: InspectFormat,
+    /// How to print it [default: json for a service, table for all else]
+    #[arg(short, long, value_enum)]
+    pub output: Option<InspectFormat>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }
@@ -433,6 +443,12 @@ pub(crate) enum InspectFormat {
     Table,
     Json,
     Yaml,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectType {
+    Service,
+    Image,
 }
 
 /// Where manifests come from.

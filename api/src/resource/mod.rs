@@ -7,6 +7,7 @@
 mod config;
 mod container;
 mod event;
+mod health;
 mod job;
 mod keyvalue;
 mod kind;
@@ -27,6 +28,7 @@ mod update;
 pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus, SecretText};
 pub use container::{HTTP_PORT, Port, Runtime, http_port};
 pub use event::{Event, EventSpec, EventStatus, EventType, ObjectRef};
+pub use health::Health;
 pub use job::{Concurrency, Forgotten, History, Job, JobSpec, JobStatus};
 pub use keyvalue::{BucketGrant, BucketScope};
 pub use kind::{Kind, UnknownKind};

@@ -9,7 +9,7 @@ use crate::grant::Allow;
 use crate::id::Name;
 use crate::image::ImageRef;
 use crate::resource::{
-    BucketGrant, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec,
+    BucketGrant, Health, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec,
 };
 
 pub type Revision = Object<RevisionSpec>;
@@ -38,6 +38,8 @@ pub struct Template {
     pub args: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,

@@ -10,7 +10,7 @@ use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{
-    BucketGrant, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
+    BucketGrant, Health, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
 };
 
 pub type Service = Object<ServiceSpec>;
@@ -36,6 +36,9 @@ pub struct ServiceSpec {
     /// Where a container listens. Requests go to the port called `http`, or to the only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// How a container is asked whether it is well: one that is not is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.
     #[serde(default)]
     pub replicas: Replicas,
@@ -92,6 +95,7 @@ impl ServiceSpec {
             worker: None,
             args: Vec::new(),
             ports: Vec::new(),
+            health: None,
             replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
@@ -122,6 +126,7 @@ impl ServiceSpec {
             runtime: self.runtime,
             args: self.args.clone(),
             ports: self.ports.clone(),
+            health: self.health.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
@@ -145,6 +150,7 @@ impl ServiceSpec {
             runtime,
             args,
             ports,
+            health,
             timeout,
             in_flight,
             resources,
@@ -162,6 +168,7 @@ impl ServiceSpec {
         self.runtime = runtime;
         self.args = args;
         self.ports = ports;
+        self.health = health;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;
         self.resources = resources;

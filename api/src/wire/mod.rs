@@ -12,7 +12,7 @@ mod to_node;
 
 pub use fence::{Base, Fence};
 pub use from_node::{FromNode, Hello, LogLine, NodeEvent, Observed, Stream};
-pub use to_node::{Assignment, Desired, Endpoint, LogQuery, Routes, ServiceRoutes, Task, ToNode, TunnelTo};
+pub use to_node::{Assignment, Desired, Endpoint, Exec, LogQuery, Routes, ServiceRoutes, Task, ToNode, TunnelTo};
 
 /// How long a node holds its lease after it asked for it: long enough for a control plane to be restarted meanwhile.
 pub const LEASE_MS: u64 = 30_000;

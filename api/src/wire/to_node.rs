@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Name, ReplicaKey, RevisionName, ServiceKey, Uid};
 use crate::resource::{Callers, Route, Template};
 use crate::settings::Settings;
+use crate::standard::Size;
 use crate::trust::Trust;
 use crate::wire::{Base, Fence};
 
@@ -90,6 +91,23 @@ pub struct Task {
 pub enum TunnelTo {
     /// The standard streams of a task, framed as [`crate::standard`] says.
     Task(ReplicaKey),
+    /// A command that is run in a container, framed both ways as [`crate::standard`] says.
+    Exec(Exec),
+    /// A port of a replica's, as it is. A component has none: whatever the port, its tunnel speaks HTTP.
+    Port { replica: ReplicaKey, port: u16 },
+}
+
+/// A command for a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    pub replica: ReplicaKey,
+    /// The program, and its arguments.
+    pub command: Vec<String>,
+    /// Whether it reads what comes; otherwise its input is empty.
+    pub input: bool,
+    /// It gets a terminal of that size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Size>,
 }
 
 impl Assignment {

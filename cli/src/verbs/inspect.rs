@@ -1,5 +1,7 @@
 //! `skiff inspect`: what an image is made of, what a component imports and exports, and what stands between that and the world.
 
+mod service;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -44,9 +46,15 @@ struct OfImage {
 pub(super) async fn run(server: &ServerArgs, args: InspectArgs) -> Outcome {
     let found = match is_file(&args.component) {
         true => of_file(Path::new(&args.component))?,
-        false => of_image(server, &args).await?,
+        false => match service::text(server, &args).await? {
+            Some(text) => {
+                crate::output::line::print(&text);
+                return Ok(ExitCode::SUCCESS);
+            }
+            None => of_image(server, &args).await?,
+        },
     };
-    match args.output {
+    match args.output.unwrap_or(InspectFormat::Table) {
         InspectFormat::Table => crate::output::line::print(&text(&found)),
         InspectFormat::Json => crate::output::line::print(&format::json(&value(&found))?),
         InspectFormat::Yaml => crate::output::line::print(&format::yaml(&value(&found))?),

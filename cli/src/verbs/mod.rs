@@ -10,6 +10,7 @@ mod deploy;
 mod describe;
 mod dev;
 mod diff;
+mod exec;
 mod get;
 mod images;
 mod inspect;
@@ -19,9 +20,11 @@ mod new;
 mod node;
 mod nodes;
 mod once;
+mod port_forward;
 mod ps;
 mod pull;
 mod push;
+mod replica;
 mod rmi;
 mod rollout;
 mod run;
@@ -105,6 +108,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             Verb::Token(TokenVerb::List) => token::list(&context).await,
             Verb::Token(TokenVerb::Revoke(args)) => token::revoke(&context, args).await,
             Verb::Logs(logs) => logs::run(&context, logs).await,
+            Verb::Exec(args) => exec::run(&context, args).await,
+            Verb::PortForward(args) => port_forward::run(&context, args).await,
             Verb::Delete(delete) => delete::run(&context, delete).await,
             Verb::Up(_)
             | Verb::Node(NodeVerb { verb: None, .. })

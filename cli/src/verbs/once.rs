@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use skiff_api::client::{Client, Error, ListQuery, Scope};
 use skiff_api::resource::{Job, Replica, ReplicaSpec};
-use skiff_api::wire::Stream;
+use skiff_api::standard::Channel;
 use skiff_api::{Code, Kind, Name};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -65,8 +65,8 @@ async fn attached(client: &Client, namespace: &Name, name: &str, input: Input, b
     };
     if let Some(mut written) = attached {
         while let Some(piece) = written.next().await {
-            let (stream, bytes) = piece.map_err(|error| Failure::from(error).during("lost the task"))?;
-            if put(stream, &bytes).is_err() {
+            let (channel, bytes) = piece.map_err(|error| Failure::from(error).during("lost the task"))?;
+            if put(channel, &bytes).is_err() {
                 // Whoever reads has gone, as with `| head`: nobody wants the rest.
                 return Ok(ExitCode::SUCCESS);
             }
@@ -90,7 +90,7 @@ async fn attached(client: &Client, namespace: &Name, name: &str, input: Input, b
     }
 }
 
-type Written = BoxStream<'static, Result<(Stream, Vec<u8>), Error>>;
+type Written = BoxStream<'static, Result<(Channel, Vec<u8>), Error>>;
 
 /// Connects to the task once it is there.
 async fn attach(
@@ -126,7 +126,7 @@ async fn attach(
 }
 
 /// This process's standard input. It is read in a thread of its own, which nobody waits for: there is no way to end a read.
-fn typed() -> BoxStream<'static, io::Result<Bytes>> {
+pub(super) fn typed() -> BoxStream<'static, io::Result<Bytes>> {
     let (pieces, typed) = mpsc::channel(READS_MAX);
     std::thread::spawn(move || {
         let (mut input, mut buffer) = (io::stdin().lock(), vec![0; READ_BYTES]);
@@ -146,10 +146,11 @@ fn typed() -> BoxStream<'static, io::Result<Bytes>> {
     stream::unfold(typed, |mut typed| async move { typed.recv().await.map(|piece| (piece, typed)) }).boxed()
 }
 
-/// Where the task wrote it, at once: there may be no line to wait for.
-fn put(stream: Stream, bytes: &[u8]) -> io::Result<()> {
-    match stream {
-        Stream::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
-        Stream::Stderr | Stream::System => io::stderr().write_all(bytes),
+/// Where it was written, at once: there may be no line to wait for.
+pub(super) fn put(channel: Channel, bytes: &[u8]) -> io::Result<()> {
+    match channel {
+        Channel::Output => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
+        Channel::Error => io::stderr().write_all(bytes),
+        Channel::Input | Channel::End | Channel::Size => Ok(()),
     }
 }

@@ -15,8 +15,8 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
-use skiff_api::resource::http_port;
-use skiff_api::wire::Assignment;
+use skiff_api::resource::{Template, http_port};
+use skiff_api::wire::{Assignment, Exec};
 use skiff_disk::Disk;
 use skiff_registry::Client;
 use skiff_registry::sign::judge;
@@ -26,9 +26,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::engine::{Engine, PATIENCE};
 use super::error::Error;
+use super::health::Patient;
 use super::image::{self, Source};
-use super::{logs, network, shape};
+use super::{exec, logs, network, shape};
 use crate::logs::Sink;
+use crate::tunnel::{Flow, Input};
 
 /// How long a container may take to end after it was asked to. Then it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,6 +40,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often it is asked about meanwhile.
 const INSPECT_AGAIN: Duration = Duration::from_millis(500);
+/// It is on this machine: a connection is there at once, or the container does not take any.
+const DIAL_MAX: Duration = Duration::from_secs(5);
 /// What it wrote last is there within this.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The code of whom SIGKILL ended.
@@ -182,11 +186,13 @@ impl Containers {
         made
     }
 
-    /// Waits until it takes connections, as long as it runs.
+    /// Waits until it takes connections and is well, as long as it runs.
     async fn listens(&self, name: &str, assignment: &Assignment) -> Result<Option<SocketAddr>, Error> {
         let started = Instant::now();
-        let http = http_port(&assignment.template.ports);
-        let first = assignment.template.ports.first().map(|port| port.port);
+        let template = &assignment.template;
+        let http = http_port(&template.ports);
+        let first = template.ports.first().map(|port| port.port);
+        let most = template.health.as_ref().map_or(READY_MAX, |health| health.start.as_duration());
         loop {
             let Some(found) = self.inspect(name).await? else {
                 return Err(Error::Exited("somebody removed its container".to_owned()));
@@ -194,24 +200,93 @@ impl Containers {
             if !is_running(&found) {
                 return Err(Error::Exited(self.ended(name, found.state.as_ref()).await.message));
             }
-            let Some(port) = http.or(first) else { return Ok(None) };
-            if let Some(ip) = address(&found, name) {
-                let until = Instant::now() + INSPECT_AGAIN;
-                while Instant::now() < until {
-                    let dialled = timeout(INSPECT_AGAIN, TcpStream::connect((ip, port))).await;
-                    if matches!(dialled, Ok(Ok(_))) {
-                        return Ok(http.map(|http| SocketAddr::new(ip, http)));
+            let (port, ip) = (http.or(first), address(&found, name));
+            let mut why = None;
+            match (port, ip) {
+                (None, _) if template.health.is_none() => return Ok(None),
+                (_, Some(ip)) => {
+                    let until = Instant::now() + INSPECT_AGAIN;
+                    match self.is_up(name, assignment, ip, port, until).await {
+                        Ok(()) => return Ok(http.map(|http| SocketAddr::new(ip, http))),
+                        Err(wrong) => why = wrong,
                     }
-                    sleep(LOOK_AGAIN).await;
                 }
-            } else {
-                sleep(LOOK_AGAIN).await;
+                (_, None) => sleep(LOOK_AGAIN).await,
             }
-            if started.elapsed() > READY_MAX {
+            if started.elapsed() > most {
                 let lines = logs::tail(self.engine(), name).await;
-                return Err(Error::NotListening { port, after: READY_MAX, lines });
+                return Err(match (why, port) {
+                    (None, Some(port)) => Error::NotListening { port, after: most, lines },
+                    (why, _) => Error::Unhealthy { why: why.unwrap_or_default(), after: most, lines },
+                });
             }
         }
+    }
+
+    /// Whether it takes connections, and is well. An error is what is wrong with its health, if it got so far.
+    async fn is_up(
+        &self,
+        name: &str,
+        assignment: &Assignment,
+        ip: IpAddr,
+        port: Option<u16>,
+        until: Instant,
+    ) -> Result<(), Option<String>> {
+        if let Some(port) = port {
+            loop {
+                let dialled = timeout(INSPECT_AGAIN, TcpStream::connect((ip, port))).await;
+                if matches!(dialled, Ok(Ok(_))) {
+                    break;
+                }
+                if Instant::now() > until {
+                    return Err(None);
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+        match self.patient(name, &assignment.template, ip) {
+            Some(patient) => patient.recovers(until).await.map_err(Some),
+            None => Ok(()),
+        }
+    }
+
+    fn patient<'a>(&'a self, name: &'a str, template: &'a Template, ip: IpAddr) -> Option<Patient<'a>> {
+        let health = template.health.as_ref()?;
+        Some(Patient { engine: self.engine(), name, ip, http: http_port(&template.ports), health })
+    }
+
+    /// Returns once a replica's container is to be replaced, because it is not well any more.
+    pub(crate) async fn ails(&self, replica: &ReplicaKey, uid: &Uid, template: &Template) -> Exit {
+        if template.health.is_none() {
+            return std::future::pending().await;
+        }
+        let (name, started) = (self.name(replica, uid), Instant::now());
+        let ip = loop {
+            if let Ok(Some(found)) = self.inspect(&name).await
+                && let Some(ip) = address(&found, &name)
+            {
+                break ip;
+            }
+            sleep(PAUSE).await;
+        };
+        let why = match self.patient(&name, template, ip) {
+            Some(patient) => patient.ails().await,
+            None => std::future::pending().await,
+        };
+        let lines = logs::tail(self.engine(), &name).await;
+        Exit { reason: "Unhealthy", message: format!("{why}; {lines}"), ran: started.elapsed() }
+    }
+
+    /// Asks a container that is not well to end, and removes it.
+    pub(crate) async fn give_up(&self, replica: &ReplicaKey, uid: &Uid) {
+        let name = self.name(replica, uid);
+        let options = StopContainerOptionsBuilder::default().t(GRACE.as_secs() as i32).build();
+        let stop = async |docker: bollard::Docker| docker.stop_container(&name, Some(options)).await;
+        if let Err(error) = self.engine().ask_for("stop a container", GRACE + PATIENCE, stop).await {
+            tracing::debug!(name, %error, "a container that is not well did not stop");
+        }
+        self.last_words(uid).await;
+        self.forget(replica, uid).await;
     }
 
     /// Returns when the container has ended by itself, or was removed. An engine that does not answer says nothing about it.
@@ -242,6 +317,26 @@ impl Containers {
         exit.ran = started.elapsed();
         self.last_words(uid).await;
         exit
+    }
+
+    /// Runs a command in a replica's container.
+    pub(crate) async fn exec(&self, uid: &Uid, exec: &Exec) -> Result<(Flow, impl Input), Error> {
+        let session = exec::begin(self.engine(), &self.name(&exec.replica, uid), exec).await?;
+        Ok((session.output, session.input))
+    }
+
+    /// A connection to a port of a replica's container.
+    pub(crate) async fn dial(&self, replica: &ReplicaKey, uid: &Uid, port: u16) -> Result<TcpStream, Error> {
+        let name = self.name(replica, uid);
+        let found = self.inspect(&name).await?.filter(is_running);
+        let Some(ip) = found.and_then(|found| address(&found, &name)) else {
+            return Err(Error::Exited("its container does not run".to_owned()));
+        };
+        match timeout(DIAL_MAX, TcpStream::connect((ip, port))).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Error::NoConnection { port, why: error.to_string() }),
+            Err(_) => Err(Error::NoConnection { port, why: format!("no answer within {} s", DIAL_MAX.as_secs()) }),
+        }
     }
 
     async fn ended(&self, name: &str, state: Option<&ContainerState>) -> Exit {

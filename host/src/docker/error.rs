@@ -46,6 +46,10 @@ pub(crate) enum Error {
     Exited(String),
     #[error("it did not listen on port {port} within {} s; {lines}", after.as_secs())]
     NotListening { port: u16, after: Duration, lines: String },
+    #[error("it was not well within {} s: {why}; {lines}", after.as_secs())]
+    Unhealthy { why: String, after: Duration, lines: String },
+    #[error("its port {port} takes no connection: {why}")]
+    NoConnection { port: u16, why: String },
     #[error("a limit of {memory} is too little for an engine (hint: raise limits.memory)")]
     LittleMemory { memory: Bytes },
 }
@@ -76,7 +80,8 @@ impl Error {
             Self::Pull { .. } | Self::Unfit { .. } | Self::Scratch { .. } => "PullFailed",
             Self::NotSigned(_) => "NotSigned",
             Self::Exited(_) => "Exited",
-            Self::NotListening { .. } => "NotListening",
+            Self::Unhealthy { .. } => "Unhealthy",
+            Self::NotListening { .. } | Self::NoConnection { .. } => "NotListening",
             Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } => "StartFailed",
         }
     }

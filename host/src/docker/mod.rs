@@ -16,6 +16,8 @@ mod call;
 mod containers;
 mod engine;
 mod error;
+mod exec;
+mod health;
 mod image;
 mod logs;
 mod network;

@@ -19,7 +19,7 @@ use super::serve::serve;
 
 /// For a request's head, and between two requests: what browsers keep idle connections for is longer, but they take a
 /// closed one well.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request's head, and what is buffered of its body: no sane head is larger, and a slow one costs no more.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Header fields of a request: twice what browsers and proxies send.

@@ -29,6 +29,18 @@ pub(super) fn to_guest(parts: &mut Parts, client: &Client) {
         None => parts.headers.get(HOST).cloned(),
     };
     let headers = &mut parts.headers;
+    end_here(headers);
+    append(headers, FORWARDED_FOR, client.forwarded_for.clone());
+    let proto = if client.scheme == Scheme::HTTPS { "https" } else { "http" };
+    append(headers, FORWARDED_PROTO, HeaderValue::from_static(proto));
+    if let Some(host) = host {
+        append(headers, FORWARDED_HOST, host);
+    }
+    set_scheme(parts, &client.scheme);
+}
+
+/// Removes what concerns the client's connection.
+pub(super) fn end_here(headers: &mut HeaderMap) {
     // gRPC says that it understands trailers; the rest of this header is about the connection.
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
         value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
@@ -39,13 +51,6 @@ pub(super) fn to_guest(parts: &mut Parts, client: &Client) {
         true => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
         false => drop(headers.remove(TE)),
     }
-    append(headers, FORWARDED_FOR, client.forwarded_for.clone());
-    let proto = if client.scheme == Scheme::HTTPS { "https" } else { "http" };
-    append(headers, FORWARDED_PROTO, HeaderValue::from_static(proto));
-    if let Some(host) = host {
-        append(headers, FORWARDED_HOST, host);
-    }
-    set_scheme(parts, &client.scheme);
 }
 
 /// What the connection is, not what the client says that it is. Nothing said is `http`.

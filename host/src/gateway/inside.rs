@@ -136,6 +136,27 @@ where
     }
 }
 
+/// Puts a request to one replica, whoever may call it.
+pub(super) async fn put<B>(target: Arc<Target>, request: Request<B>) -> Called
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let times = Times { started: Instant::now(), patience: None };
+    let refusal = match target.enter(deadline(&target, times.started), || ()).await {
+        Ok(entered) => match here((target, entered), times, request).await {
+            Ok(called) => return called,
+            Err(Unanswered::Refused(refusal)) => refusal,
+            Err(Unanswered::NotACaller) => return Called::NotACaller,
+            Err(Unanswered::Impatient) => return Called::Impatient,
+        },
+        Err(Refused::Closed) => Refusal::Stopped(target.service.clone()),
+        Err(Refused::QueueFull) => refused(&target, Refusal::QueueFull),
+        Err(Refused::QueueTimeout) => refused(&target, Refusal::QueueTimeout),
+    };
+    Called::Whole(own(&refusal))
+}
+
 /// The answer to a call that would make a chain of calls too long.
 pub(crate) fn too_deep(chain: String) -> Response<Bytes> {
     own(&Refusal::CallDepth(chain))
@@ -318,5 +339,6 @@ impl FromGuest {
 }
 
 /// A body that broke off; the service's log says why.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the body of the answer broke off")]
 pub(crate) struct Broken;

@@ -21,7 +21,9 @@ use super::outbox::Outbox;
 use super::queries::Queries;
 use super::routing::Routing;
 use super::sets::Unsaved;
+use super::tunnels::Room;
 use super::worker::Halt;
+use crate::docker::Exit;
 use crate::gateway::{Shared, Target};
 use crate::link::Link;
 use crate::plan::{self, Action, CodeStage, Observed, Running, RunningStage, Standing};
@@ -66,6 +68,7 @@ pub(crate) struct Reconciler {
     /// Those that run, and how each is told to stop.
     pub(super) workers: BTreeMap<ReplicaKey, Halt>,
     pub(super) lease: Lease,
+    pub(super) room: Room,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
     /// What nobody waits for. It ends with the node.
@@ -137,6 +140,7 @@ impl Reconciler {
             workers: BTreeMap::new(),
             lease: Lease::default(),
             outbox: Outbox::default(),
+            room: Room::default(),
             operations: JoinSet::new(),
             _helpers: helpers,
             begun: HashMap::new(),
@@ -371,8 +375,8 @@ impl Reconciler {
                 }
             }
             ToNode::Tunnel { id, to } => {
-                if let (Err(why), Some(queries)) = (self.take_up(id, &to), queries) {
-                    queries.no_tunnel(id, why);
+                if let Some(queries) = queries {
+                    self.take_up(id, to, queries.bulk());
                 }
             }
             ToNode::Lease { asked_ms } => self.lease_granted(asked_ms),
@@ -450,7 +454,14 @@ impl Reconciler {
     }
 
     pub(super) fn watch(&mut self, replica: ReplicaKey, uid: Uid) {
-        self.operations.spawn(self.tools.clone().watch(replica, uid));
+        let wanted = self.desired.items.get(&replica).filter(|assignment| assignment.uid == uid);
+        // The plan stops one that nobody wants any more.
+        let Some(template) = wanted.map(|assignment| assignment.template.clone()) else { return };
+        self.operations.spawn(self.tools.clone().watch(replica, uid, template));
+    }
+
+    pub(super) fn give_up(&mut self, replica: ReplicaKey, uid: Uid, exit: Exit) {
+        self.operations.spawn(self.tools.clone().give_up(replica, uid, exit));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

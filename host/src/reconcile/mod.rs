@@ -20,6 +20,7 @@ mod routing;
 mod sets;
 mod settle;
 mod told;
+mod tunnels;
 mod worker;
 
 pub(crate) use actor::{Command, Parts, Reconciler};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
+use skiff_api::resource::Template;
 use skiff_api::wire::Assignment;
 use skiff_registry::Client;
 use tokio::sync::Semaphore;
@@ -69,6 +70,8 @@ pub(crate) enum Outcome {
     Stopped(ReplicaKey),
     /// A container ended by itself.
     Exited(ReplicaKey, Uid, Exit),
+    /// One is not well any more.
+    Ailing(ReplicaKey, Uid, Exit),
     /// Whether a replica that runs could start again, now that other people must have signed its image.
     Rechecked(ReplicaKey, Result<(), StartError>),
     /// Compiled code that could not be loaded is gone; how far the rest of it is.
@@ -184,6 +187,10 @@ impl Tools {
         self.tunnels.clone()
     }
 
+    pub(crate) fn containers(&self) -> Option<Containers> {
+        self.containers.clone()
+    }
+
     pub(crate) async fn pull(self: Arc<Self>, repository: String, digest: Digest) -> Outcome {
         // Nobody closes the semaphores.
         let _slot = self.pulls.acquire().await.ok();
@@ -282,16 +289,27 @@ impl Tools {
         Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), callee, &assignment.template)))
     }
 
-    /// Waits until a container ends by itself, and removes what is left of it.
-    pub(crate) async fn watch(self: Arc<Self>, replica: ReplicaKey, uid: Uid) -> Outcome {
-        let exit = match &self.containers {
-            Some(containers) => {
-                let exit = containers.watch(&replica, &uid).await;
-                containers.forget(&replica, &uid).await;
-                exit
-            }
-            None => std::future::pending().await,
+    /// Waits until a container ends by itself, and removes what is left of it; or until it is not well any more.
+    pub(crate) async fn watch(self: Arc<Self>, replica: ReplicaKey, uid: Uid, template: Arc<Template>) -> Outcome {
+        let Some(containers) = &self.containers else { return std::future::pending().await };
+        let ended = tokio::select! {
+            exit = containers.watch(&replica, &uid) => Ok(exit),
+            exit = containers.ails(&replica, &uid, &template) => Err(exit),
         };
+        match ended {
+            Ok(exit) => {
+                containers.forget(&replica, &uid).await;
+                Outcome::Exited(replica, uid, exit)
+            }
+            Err(exit) => Outcome::Ailing(replica, uid, exit),
+        }
+    }
+
+    /// Ends a container that is not well, which nobody sends anything any more.
+    pub(crate) async fn give_up(self: Arc<Self>, replica: ReplicaKey, uid: Uid, exit: Exit) -> Outcome {
+        if let Some(containers) = &self.containers {
+            containers.give_up(&replica, &uid).await;
+        }
         Outcome::Exited(replica, uid, exit)
     }
 

@@ -42,9 +42,9 @@ impl Queries {
         self.running.insert(id, task.abort_handle());
     }
 
-    /// Nobody is waited for: where there is no room for it, whoever asked learns it later.
-    pub(super) fn no_tunnel(&self, id: u64, why: String) {
-        let _ = self.bulk.try_send(FromNode::NoTunnel { id, why });
+    /// Where answers that are no lines go as well.
+    pub(super) fn bulk(&self) -> mpsc::Sender<FromNode> {
+        self.bulk.clone()
     }
 
     pub(super) fn cancel(&mut self, id: u64) {

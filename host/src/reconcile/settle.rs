@@ -71,6 +71,7 @@ impl Reconciler {
             Outcome::Started(replica, Err(error)) => self.start_failed(replica, &error),
             Outcome::Stopped(replica) => self.stopped(replica),
             Outcome::Exited(replica, uid, exit) => self.exited(replica, &uid, exit),
+            Outcome::Ailing(replica, uid, exit) => self.ailing(replica, uid, exit),
             Outcome::Rechecked(_, Ok(())) => {}
             Outcome::Rechecked(replica, Err(error)) => {
                 let message = format!("runs on, but would not start again: {}", chain(&error));
@@ -166,6 +167,15 @@ impl Reconciler {
     }
 
     /// A container ended although it was wanted: it is started again, later each time that it does not stay.
+    /// Nothing is sent any more to a container that is not well, which is then replaced.
+    fn ailing(&mut self, replica: ReplicaKey, uid: Uid, exit: Exit) {
+        if self.observed.running.get(&replica).is_some_and(|running| running.uid == uid) {
+            self.targets.remove(&replica);
+            self.routing.changed();
+            self.give_up(replica, uid, exit);
+        }
+    }
+
     fn exited(&mut self, replica: ReplicaKey, uid: &Uid, exit: Exit) {
         let is_it = |running: &Running| running.uid == *uid && running.stage == RunningStage::Ready;
         if !self.observed.running.get(&replica).is_some_and(is_it) {

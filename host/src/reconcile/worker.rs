@@ -12,13 +12,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::resource::{EventType, INTERRUPTED};
-use skiff_api::wire::{Assignment, TunnelTo};
+use skiff_api::wire::Assignment;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::Reconciler;
 use crate::plan::{Action, CRASH_LOOP, Ended, Failure, RunningStage};
 use crate::sandbox::{Console, Exit, Report, Worker};
-use crate::tunnel;
 
 /// A run this long was none of those that fail again and again: well above the longest wait between two of them.
 const RAN_LONG: Duration = Duration::from_secs(300);
@@ -66,18 +65,6 @@ impl Reconciler {
         self.workers.insert(replica.clone(), stop.clone());
         self.outbox.event(replica.clone(), EventType::Normal, "Started", "runs".to_owned());
         self.spawn(Action::Start(replica.clone()), self.tools.clone().run(replica, worker, stop));
-    }
-
-    /// Somebody wants to talk to a task: returns why that cannot be.
-    pub(super) fn take_up(&self, id: u64, TunnelTo::Task(replica): &TunnelTo) -> Result<(), String> {
-        let Some(tunnels) = self.tools.tunnels() else { return Err("this node takes up no tunnels".to_owned()) };
-        let Some(halt) = self.workers.get(replica) else { return Err(format!("task {replica} does not run here")) };
-        let Some(console) = &halt.console else { return Err(format!("task {replica} takes no clients")) };
-        let Some(client) = console.attach() else {
-            return Err(format!("a client is, or was, attached to task {replica}, or it has run without one"));
-        };
-        tokio::spawn(async move { tunnel::connect(&*tunnels, id, client).await });
-        Ok(())
     }
 
     pub(super) fn run_ended(&mut self, replica: ReplicaKey, report: &Report) {

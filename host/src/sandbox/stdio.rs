@@ -46,7 +46,7 @@ impl LogStream {
         }
         self.logs.write(self.stream, bytes);
         if let Some(console) = self.console.as_ref().filter(|_| !bytes.is_empty()) {
-            console.output().push(standard::frame(self.stream, bytes));
+            console.output().push(standard::frame(self.stream.into(), bytes));
         }
     }
 
@@ -333,8 +333,8 @@ mod tests {
         assert!(output.write(Bytes::from_static(b"x")).is_err(), "it is full");
         let mut frames = standard::Frames::default();
         frames.push(&client.output().await.unwrap());
-        let (stream, bytes) = frames.next_frame().unwrap().unwrap();
-        assert!(stream == Stream::Stdout && bytes.len() == WRITE_BYTES_MAX && wrote >= 2 * bytes.len());
+        let (channel, bytes) = frames.next_frame().unwrap().unwrap();
+        assert!(channel == standard::Channel::Output && bytes.len() == WRITE_BYTES_MAX && wrote >= 2 * bytes.len());
         output.ready().await;
         assert_eq!(output.check_write().unwrap(), WRITE_BYTES_MAX);
         drop(client);

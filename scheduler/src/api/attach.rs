@@ -4,20 +4,17 @@
 //! on side by side: whoever attaches reads while it writes. A body that ends ends the task's input; an answer that ends is
 //! the end of the task, or of the connection to it.
 
-use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use futures_util::{StreamExt, TryStreamExt};
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
 use skiff_api::resource::{JobSpec, Phase, ReplicaSpec, Selector};
 use skiff_api::wire::TunnelTo;
 use skiff_api::{Code, Kind, NodeName, Problem, ReplicaKey, ReplicaName, standard};
 
 use super::ApiState;
 use super::failure::Result;
+use super::reach::dig;
 use super::target::Target;
 use crate::objects::key;
 use crate::store::Change;
@@ -31,12 +28,7 @@ pub(super) async fn job(state: ApiState, target: Target, body: Body) -> Result<R
         let detail = format!("no task of job {} has begun within {} s", target.name, BEGINS_WITHIN.as_secs());
         Problem::new(Code::Unavailable, detail).hint("see `skiff describe job NAME`, or ask again")
     })??;
-    let input = body.into_data_stream().map_err(io::Error::other).boxed();
-    let output = state.tunnels.dig(&node, TunnelTo::Task(replica), input).await?;
-    let output = output.take_until(state.stop.clone().cancelled_owned());
-    let mut response = Response::new(Body::from_stream(output));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(standard::CONTENT_TYPE));
-    Ok(response)
+    dig(&state, &node, TunnelTo::Task(replica), body, standard::CONTENT_TYPE).await
 }
 
 /// The job's task, and where it runs, once it does.

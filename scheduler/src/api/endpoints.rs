@@ -9,7 +9,9 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 
 use super::openapi::{self as doc, Answer, Param};
 use super::target::Target;
-use super::{ApiState, apply, attach, auth, decisions, info, list, logs, nodes, remove, rollout, scale, tokens, write};
+use super::{
+    ApiState, apply, attach, auth, decisions, info, list, logs, nodes, reach, remove, rollout, scale, tokens, write,
+};
 
 /// One method on one path.
 pub(super) struct Endpoint {
@@ -137,6 +139,8 @@ fn service_doors() -> Vec<Endpoint> {
     let (scale, logs) = (format!("{SERVICE}/scale"), format!("{SERVICE}/logs"));
     let (rollback, restart) = (format!("{SERVICE}/rollback"), format!("{SERVICE}/restart"));
     let replica_logs = "/v1/namespaces/{namespace}/replicas/{name}/logs";
+    const EXEC: &str = "/v1/namespaces/{namespace}/replicas/{name}/exec";
+    const FORWARD: &str = "/v1/namespaces/{namespace}/replicas/{name}/forward";
     let lines = [Param::Follow, Param::Tail, Param::Since];
     vec![
         endpoint(
@@ -204,6 +208,34 @@ fn service_doors() -> Vec<Endpoint> {
             Method::GET,
             on(MethodFilter::GET, |State(s): Shared, target: Target, uri: Uri| logs::of_replica(s, target, uri)),
             doc::operation(replica_logs, "getReplicaLogs", "Reads the log of a Replica", &lines, Answer::Logs),
+        ),
+        endpoint(
+            EXEC,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target, uri: Uri, body: Body| {
+                reach::exec(s, target, uri, body)
+            }),
+            doc::operation(
+                EXEC,
+                "execReplica",
+                "Runs a command in a Replica's container; the answer comes while the body is sent",
+                &[Param::Command, Param::Stdin, Param::Columns, Param::Rows, Param::StandardInput],
+                Answer::StandardStreams,
+            ),
+        ),
+        endpoint(
+            FORWARD,
+            Method::POST,
+            on(MethodFilter::POST, |State(s): Shared, target: Target, uri: Uri, body: Body| {
+                reach::forward(s, target, uri, body)
+            }),
+            doc::operation(
+                FORWARD,
+                "forwardReplica",
+                "Connects to a port of a Replica; the answer comes while the body is sent",
+                &[Param::Port, Param::StandardInput],
+                Answer::Bytes,
+            ),
         ),
     ]
 }

@@ -170,6 +170,10 @@ fn contained(spec: &ServiceSpec) -> Result<()> {
     if spec.ports.len() > 1 && http_port(&spec.ports).is_none() {
         return refuse("none of its ports is called http", "name the port that answers requests http");
     }
+    let asks = spec.health.as_ref().is_some_and(|health| health.path.is_some() && health.port.is_none());
+    if asks && http_port(&spec.ports).is_none() {
+        return refuse("it has no port that health.path could be asked on", "write ports, or health.port");
+    }
     Ok(())
 }
 
@@ -193,12 +197,14 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
         return Err(problem.hint("all instances share it, so one must fit").into());
     }
-    if spec.ports.is_empty() {
-        return Ok(());
+    let fields = [("ports", !spec.ports.is_empty()), ("health", spec.health.is_some())];
+    match fields.into_iter().find(|(_, is_set)| *is_set) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let problem = invalid(format!("image {} holds a component, and {field} is for containers", spec.image));
+            Err(problem.hint(format!("remove {field}")).into())
+        }
     }
-    Err(invalid(format!("image {} holds a component, and ports is for containers", spec.image))
-        .hint("remove ports")
-        .into())
 }
 
 /// Whether a node could run it: what it would refuse is refused here, before anything is placed.

@@ -23,6 +23,7 @@ mod merge;
 mod nodes;
 mod openapi;
 mod policies;
+mod reach;
 mod remove;
 mod role;
 mod rollout;

@@ -40,6 +40,11 @@ pub(super) enum Param {
     RollBackBody,
     NodeChangeBody,
     TokenBody,
+    Command,
+    Stdin,
+    Columns,
+    Rows,
+    Port,
     StandardInput,
 }
 
@@ -57,6 +62,7 @@ pub(super) enum Answer {
     Rebalance,
     Logs,
     StandardStreams,
+    Bytes,
     Version,
     Json,
     Text,
@@ -81,6 +87,11 @@ impl Param {
             Self::Follow => ("follow", Type::Boolean, "Go on with new lines as they come"),
             Self::Tail => ("tail", Type::Integer, "Only the last so many lines of each replica"),
             Self::Since => ("since", Type::String, "Only lines from a time (RFC 3339) or a span (`10m`) ago on"),
+            Self::Command => ("command", Type::String, "The program, and once more for each of its arguments"),
+            Self::Stdin => ("stdin", Type::Boolean, "The command reads what is sent"),
+            Self::Columns => ("columns", Type::Integer, "With `rows`: the command gets a terminal of that size"),
+            Self::Rows => ("rows", Type::Integer, "With `columns`"),
+            Self::Port => ("port", Type::Integer, "Where the container listens; of a component, any is HTTP"),
             Self::Body(_)
             | Self::SparseBody
             | Self::ScaleBody
@@ -121,7 +132,8 @@ pub(super) fn operation(path: &str, id: &str, summary: &str, params: &[Param], a
         operation = operation.request_body(Some(body.content("application/json", content).build()));
     }
     if params.iter().any(|param| matches!(param, Param::StandardInput)) {
-        let body = RequestBodyBuilder::new().description(Some("Standard input, for as long as it lasts"));
+        let body =
+            RequestBodyBuilder::new().description(Some("What is to be read at the other end, for as long as it lasts"));
         let content = ContentBuilder::new().schema(Some(bytes())).build();
         operation = operation.request_body(Some(body.content("application/octet-stream", content).build()));
     }
@@ -158,6 +170,7 @@ fn success(answer: Answer) -> (&'static str, &'static str, Option<RefOr<Schema>>
         Answer::Rebalance => ("200", JSON, named(&Rebalance::name())),
         Answer::Logs => ("200", "application/x-ndjson", named(&ReplicaLine::name())),
         Answer::StandardStreams => ("200", standard::CONTENT_TYPE, Some(bytes().into())),
+        Answer::Bytes => ("200", "application/octet-stream", Some(bytes().into())),
         Answer::Version => ("200", JSON, named(&Version::name())),
         Answer::Json => ("200", JSON, Some(ObjectBuilder::new().into())),
         Answer::Text | Answer::OpenText => {

@@ -11,12 +11,25 @@ use skiff_tests::{Cluster, guest, within};
 
 use super::docker::{import, log_in, pushed};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server: what it is asked for decides what becomes of it. With another first word it crashes, or ignores SIGTERM.
+/// A server: what it is asked for decides what becomes of it. With another first word it crashes, ignores SIGTERM, says
+/// whether it is well, copies what it reads, or tells about its terminal.
 const SERVER: &str = r#"
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1 && !strcmp(argv[1], "crash")) { puts("out of cheese"); return 3; }
+    if (argc > 1 && !strcmp(argv[1], "check")) { if (access("/tmp/ill", F_OK)) return 0; puts("it has a cold"); return 1; }
+    if (argc > 1 && !strcmp(argv[1], "copy")) {
+        for (int c; (c = getchar()) != EOF;) putchar(c);
+        fputs("copied\n", stderr);
+        return 5;
+    }
+    if (argc > 1 && !strcmp(argv[1], "terminal")) {
+        struct winsize size = {0};
+        for (int i = 0; i < 50 && !size.ws_col; i++) { if (ioctl(0, TIOCGWINSZ, &size)) return 6; usleep(100000); }
+        printf("%d: %d x %d\n", isatty(0), size.ws_col, size.ws_row);
+        return 0;
+    }
     if (argc > 1 && !strcmp(argv[1], "stubborn")) signal(SIGTERM, SIG_IGN); else signal(SIGTERM, _exit);
     signal(SIGPIPE, SIG_IGN);
     int one = 1, server = socket(AF_INET, SOCK_STREAM, 0);
@@ -37,6 +50,11 @@ const SERVER: &str = r#"
             snprintf(say, sizeof say, "%d\n", forks);
         } else if (!strncmp(ask, "GET /write", 10)) {
             snprintf(say, sizeof say, "%s%s\n", fopen("/x", "w") ? "root " : "", fopen("/tmp/x", "w") ? "tmp" : "");
+        } else if (!strncmp(ask, "GET /ill", 8)) {
+            snprintf(say, sizeof say, "%s\n", fopen("/tmp/ill", "w") ? "ill" : "well");
+        } else if (!strncmp(ask, "GET /health", 11)) {
+            if (!access("/tmp/ill", F_OK)) { dprintf(client, "HTTP/1.1 503 Ill\r\nContent-Length: 0\r\n\r\n"); close(client); continue; }
+            snprintf(say, sizeof say, "well\n");
         } else snprintf(say, sizeof say, "%s\n", getenv("GREETING") ? getenv("GREETING") : "native");
         char answer[512];
         count = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", strlen(say), say);
@@ -45,15 +63,15 @@ const SERVER: &str = r#"
     }
 "#;
 
-struct World {
+pub(super) struct World {
     // A cluster ends before its engine.
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     engine: Engine,
     _folder: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
         let cluster = Cluster::builder().arg(&format!("--docker={}", engine.socket().display())).start();
         let world = Self { cluster, engine, _folder: folder };
@@ -72,29 +90,29 @@ impl World {
         docker.ok(&["rmi", &image]);
     }
 
-    fn docker(&self) -> Docker<'_> {
+    pub(super) fn docker(&self) -> Docker<'_> {
         self.engine.docker("tester")
     }
 
-    fn apply(&self, name: &str, rest: &str) {
+    pub(super) fn apply(&self, name: &str, rest: &str) {
         let file = self.cluster.write(&format!("{name}.yaml"), format!("kind: Service\nname: {name}\n{rest}"));
         self.cluster.skiff(&["apply", "-f", &file]).ok();
     }
 
     /// The ids of Skiff's containers, those that have ended included.
-    fn containers(&self) -> Vec<String> {
+    pub(super) fn containers(&self) -> Vec<String> {
         let ids = self.docker().ok(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=skiff.node"]);
         ids.lines().map(str::to_owned).collect()
     }
 
-    fn nothing_is_left(&self) {
+    pub(super) fn nothing_is_left(&self) {
         within(PATIENCE, "no container is left", || self.containers().is_empty().then_some(()));
         within(PATIENCE, "no network is left", || {
             self.docker().ok(&["network", "ls", "--quiet", "--filter", "label=skiff.node"]).is_empty().then_some(())
         });
     }
 
-    fn eventually_said(&self, what: &[&str], expected: &str) -> String {
+    pub(super) fn eventually_said(&self, what: &[&str], expected: &str) -> String {
         within(PATIENCE, &format!("{what:?} says {expected:?}"), || {
             let said = self.cluster.skiff(what).ok().stdout;
             said.contains(expected).then_some(said)
@@ -102,7 +120,7 @@ impl World {
     }
 }
 
-const NATIVE: &str = "\
+pub(super) const NATIVE: &str = "\
 image: native:1
 env: {GREETING: hi}
 ports: [{port: 8080}]
@@ -257,4 +275,7 @@ fn what_does_not_hold_for_a_container_is_refused() {
     refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
     refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
     refused("image: native:1\nvolumes: [data]\n", "volumes");
+    refused("image: hello:1\nhealth: {path: /}\n", "health is for containers");
+    refused("image: native:1\nhealth: {path: /}\n", "health.port");
+    refused("image: native:1\nhealth: {every: 5s}\n", "what is asked");
 }

@@ -16,6 +16,7 @@ mod examples;
 mod foreign;
 mod forms;
 mod image;
+mod inside;
 mod signatures;
 mod tools;
 mod verbs;
