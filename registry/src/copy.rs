@@ -1,7 +1,8 @@
 //! An image of another registry, into the embedded one: what it takes to run it, byte for byte, under its own digest.
 //!
-//! Of an index only the manifest that is run here is copied: the rest is for other machines. Blobs go by way of a scratch
-//! file, so that a pull that breaks off can go on, and the registry never has half of one.
+//! Of an index that has a component only that is copied. One of native images is copied whole: the fleet's machines may be
+//! of several kinds. Blobs go by way of a scratch file, so that a pull that breaks off can go on, and the registry never has
+//! half of one.
 
 use std::io;
 use std::path::Path;
@@ -54,8 +55,51 @@ pub enum CopyError {
 impl CopyIn<'_> {
     /// Copies, and returns the digest of the manifest that is there now. What is there already is not pulled.
     pub async fn run(&self) -> Result<Digest, CopyError> {
-        let (pulled, manifest) = self.manifest().await?;
-        let image = format!("{}@{}", self.from, pulled.digest);
+        let unfit = |unfit| client::Error::NoComponent { image: format!("{}:{}", self.from, self.reference), unfit };
+        let mut pulled = self.client.pull_manifest(self.from, self.reference).await?;
+        for _ in 0..=INDEX_DEPTH_MAX {
+            let manifest = self.parsed(&pulled)?;
+            match select(&manifest, &pulled.media_type).map_err(unfit)? {
+                Selection::Layers { .. } => {
+                    self.blobs(&pulled.digest, &manifest).await?;
+                    return self.put(pulled, self.tag).await;
+                }
+                Selection::Platforms(_) => {
+                    self.children(&manifest).await?;
+                    return self.put(pulled, self.tag).await;
+                }
+                Selection::Child(child) => {
+                    pulled = self.client.pull_manifest(self.from, &child.digest.to_string()).await?;
+                }
+            }
+        }
+        Err(unfit(Unfit::endless()).into())
+    }
+
+    fn parsed(&self, pulled: &PulledManifest) -> Result<Manifest, CopyError> {
+        let image = || format!("{}@{}", self.from, pulled.digest);
+        let parsed = Manifest::parse(&pulled.bytes);
+        Ok(parsed.map_err(|source| client::Error::Manifest { image: image(), source })?)
+    }
+
+    /// All that an index names: a registry refuses one whose parts are not there.
+    async fn children(&self, index: &Manifest) -> Result<(), CopyError> {
+        for child in index.children() {
+            let pulled = self.client.pull_manifest(self.from, &child.digest.to_string()).await?;
+            let manifest = self.parsed(&pulled)?;
+            if manifest.manifests.is_some() {
+                let unfit = Unfit::nested();
+                let image = format!("{}@{}", self.from, child.digest);
+                return Err(client::Error::NoComponent { image, unfit }.into());
+            }
+            self.blobs(&pulled.digest, &manifest).await?;
+            self.put(pulled, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn blobs(&self, digest: &Digest, manifest: &Manifest) -> Result<(), CopyError> {
+        let image = format!("{}@{digest}", self.from);
         let bytes = manifest.blobs().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
         if bytes > self.bytes_max {
             return Err(
@@ -65,8 +109,12 @@ impl CopyIn<'_> {
         for blob in manifest.blobs() {
             self.blob(&image, blob).await?;
         }
+        Ok(())
+    }
+
+    async fn put(&self, pulled: PulledManifest, tag: Option<&str>) -> Result<Digest, CopyError> {
         let registry = self.registry.clone();
-        let (to, tag) = (self.to.to_owned(), self.tag.map(str::to_owned));
+        let (to, tag) = (self.to.to_owned(), tag.map(str::to_owned));
         let put = move || {
             registry.put_manifest(&PutManifest {
                 repository: &to,
@@ -78,25 +126,6 @@ impl CopyIn<'_> {
         };
         let (digest, _) = self.blocking(put).await??;
         Ok(digest)
-    }
-
-    /// The manifest that leads to a component, through an index if there is one.
-    async fn manifest(&self) -> Result<(PulledManifest, Manifest), CopyError> {
-        let unfit = |unfit| client::Error::NoComponent { image: format!("{}:{}", self.from, self.reference), unfit };
-        let mut pulled = self.client.pull_manifest(self.from, self.reference).await?;
-        for _ in 0..=INDEX_DEPTH_MAX {
-            let manifest = Manifest::parse(&pulled.bytes).map_err(|source| client::Error::Manifest {
-                image: format!("{}@{}", self.from, pulled.digest),
-                source,
-            })?;
-            match select(&manifest, &pulled.media_type).map_err(unfit)? {
-                Selection::Layers { .. } => return Ok((pulled, manifest)),
-                Selection::Child(child) => {
-                    pulled = self.client.pull_manifest(self.from, &child.digest.to_string()).await?;
-                }
-            }
-        }
-        Err(unfit(Unfit::endless()).into())
     }
 
     async fn blob(&self, image: &str, blob: &Descriptor) -> Result<(), CopyError> {

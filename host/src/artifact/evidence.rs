@@ -25,7 +25,7 @@ use skiff_disk::{Mode, write_atomic};
 use skiff_registry::Client;
 use skiff_registry::client::{
     self, COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Component, FileReader, INDEX_DEPTH_MAX, Look, Search, Selection,
-    select,
+    Unfit, select,
 };
 use skiff_registry::hash::{self, Hasher};
 use skiff_registry::manifest::{Descriptor, Manifest};
@@ -218,6 +218,7 @@ impl Artifacts {
                 Selection::Child(_) if manifests.len() > INDEX_DEPTH_MAX => {
                     return Err(FetchError::Unfit("it is an index without an end".to_owned()));
                 }
+                Selection::Platforms(images) => return Err(FetchError::Unfit(Unfit::native(&images).to_string())),
                 Selection::Child(child) => next = child.digest,
             }
         };
@@ -325,6 +326,7 @@ impl Evidence {
             let manifest = Manifest::parse(bytes.as_bytes()).map_err(|e| broken(e.to_string()))?;
             match select(&manifest, media_type).map_err(|e| broken(e.to_string()))? {
                 Selection::Child(child) => next = child.digest,
+                Selection::Platforms(images) => return Err(broken(Unfit::native(&images).to_string())),
                 Selection::Layers { config, layers } => {
                     if let Some(config) = &config
                         && hash::digest(config.digest.algorithm(), self.config()) != config.digest

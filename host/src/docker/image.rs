@@ -14,7 +14,7 @@ use futures_util::{TryStreamExt, stream};
 use skiff_api::Digest;
 use skiff_disk::{Disk, Mode};
 use skiff_registry::Client;
-use skiff_registry::client::{CONFIG_BYTES_MAX, INDEX_DEPTH_MAX, Search, Selection, select};
+use skiff_registry::client::{CONFIG_BYTES_MAX, INDEX_DEPTH_MAX, Search, Selection, for_machine, select};
 use skiff_registry::manifest::{Descriptor, Manifest};
 use tokio::sync::mpsc;
 
@@ -123,6 +123,10 @@ async fn parts(source: &Source<'_>, folder: &Path) -> Result<Parts, Error> {
         match select(&manifest, &pulled.media_type).map_err(|error| unfit(source, error.to_string()))? {
             Selection::Layers { config: Some(config), layers } => break (config, layers),
             Selection::Layers { config: None, .. } => return Err(unfit(source, "it has no config")),
+            Selection::Platforms(images) => {
+                let own = for_machine(&images, std::env::consts::ARCH);
+                next = own.map_err(|error| unfit(source, error.to_string()))?.digest.clone();
+            }
             Selection::Child(_) if depth == INDEX_DEPTH_MAX => {
                 return Err(unfit(source, "it is an index without an end"));
             }

@@ -41,5 +41,5 @@ pub use options::{ClientOptions, RegistryKind};
 pub use pull::{Form, PulledComponent};
 pub use remote::Client;
 pub use search::{CONFIG_BYTES_MAX, Look, Search, SearchError, Sink};
-pub use select::{INDEX_DEPTH_MAX, Selection, Unfit, select};
+pub use select::{INDEX_DEPTH_MAX, Selection, Unfit, for_machine, select};
 pub use summary::{ImageKind, Summary};

@@ -76,6 +76,7 @@ impl Client {
                 Manifest::parse(&pulled.bytes).map_err(|source| Error::Manifest { image: image.to_owned(), source })?;
             match select(&manifest, &pulled.media_type).map_err(unfit)? {
                 Selection::Layers { config, layers } => return Ok((config, layers)),
+                Selection::Platforms(images) => return Err(unfit(Unfit::native(&images))),
                 Selection::Child(child) => next = child.digest,
             }
         }

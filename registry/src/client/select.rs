@@ -38,6 +38,8 @@ const QUOTE_CHARS_MAX: usize = 80;
 pub enum Selection {
     /// It is an index: in the manifest that this entry names.
     Child(Descriptor),
+    /// It is an index of native images, one for each platform: in none of them is a component.
+    Platforms(Vec<Descriptor>),
     /// In these layers, the lowest first. Where there is a config, it is that of a file system.
     Layers { config: Option<Descriptor>, layers: Vec<Descriptor> },
 }
@@ -54,6 +56,24 @@ impl Unfit {
     /// Where there is no end of indexes.
     pub fn endless() -> Self {
         Self::new(format!("it is more than {INDEX_DEPTH_MAX} indexes, one in another"), PUSH)
+    }
+
+    /// Where an index of native images has another index in it.
+    pub fn nested() -> Self {
+        Self::new("it is an index of indexes of native images", "push an index of images")
+    }
+
+    /// Where a component is looked for, and there are native images for these platforms.
+    pub fn native(images: &[Descriptor]) -> Self {
+        let found = format!("it is an index for {}", listed(images.iter().map(platform)));
+        Self::new(found, "build it for the platform wasi/wasm, or push the .wasm file with `skiff push`")
+    }
+
+    /// Where none of these images is for this machine.
+    pub fn other_platforms(images: &[Descriptor], architecture: &str) -> Self {
+        let found =
+            format!("it is an index for {}, and not for linux/{architecture}", listed(images.iter().map(platform)));
+        Self::new(found, "build it for that platform as well, or place it by the label arch")
     }
 
     pub(super) fn new(found: impl Into<String>, hint: &'static str) -> Self {
@@ -83,14 +103,14 @@ pub fn select(manifest: &Manifest, media_type: &str) -> Result<Selection, Unfit>
         ));
     }
     match is_index {
-        true => child(manifest).map(|entry| Selection::Child(entry.clone())),
+        true => child(manifest),
         false => layers(manifest),
     }
 }
 
 /// The entry that is for WebAssembly: the newest system interface first. Else the only image that there is: built
-/// without naming a platform, it says that it is for the builder's own.
-fn child(index: &Manifest) -> Result<&Descriptor, Unfit> {
+/// without naming a platform, it says that it is for the builder's own. Else those of all platforms.
+fn child(index: &Manifest) -> Result<Selection, Unfit> {
     let rank = |entry: &Descriptor| {
         let platform = entry.platform.as_ref()?;
         let is_wasm = ["wasm", "wasm32"].contains(&platform.architecture.as_str());
@@ -99,20 +119,33 @@ fn child(index: &Manifest) -> Result<&Descriptor, Unfit> {
     };
     let wasm = index.children().filter_map(|entry| Some((rank(entry)?, entry))).min_by_key(|(rank, _)| *rank);
     if let Some((_, entry)) = wasm {
-        return Ok(entry);
+        return Ok(Selection::Child(entry.clone()));
     }
     let images: Vec<&Descriptor> = index.children().filter(|entry| !is_attestation(entry)).collect();
     match images.as_slice() {
-        [only] => Ok(only),
+        [only] => Ok(Selection::Child((*only).clone())),
         [] => Err(Unfit::new("it is an index of nothing", PUSH)),
-        several => {
-            let platforms = several.iter().map(|entry| match &entry.platform {
-                Some(platform) => format!("{}/{}", platform.os, platform.architecture),
-                None => "an entry without a platform".to_owned(),
-            });
-            let found = format!("it is an index for {}", listed(platforms));
-            Err(Unfit::new(found, "build it for the platform wasi/wasm, or push the .wasm file with `skiff push`"))
-        }
+        several => Ok(Selection::Platforms(several.iter().map(|entry| (*entry).clone()).collect())),
+    }
+}
+
+/// The image that is for Linux on this kind of machine, as Rust calls it.
+pub fn for_machine<'a>(images: &'a [Descriptor], machine: &str) -> Result<&'a Descriptor, Unfit> {
+    let architecture = match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let is_it = |entry: &&Descriptor| {
+        entry.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
+    };
+    images.iter().find(is_it).ok_or_else(|| Unfit::other_platforms(images, architecture))
+}
+
+fn platform(entry: &Descriptor) -> String {
+    match &entry.platform {
+        Some(platform) => format!("{}/{}", platform.os, platform.architecture),
+        None => "an entry without a platform".to_owned(),
     }
 }
 
@@ -215,7 +248,7 @@ mod tests {
     fn chosen(layers: Vec<Descriptor>) -> Result<Vec<usize>, String> {
         let manifest = image(layers.clone());
         match select(&manifest, media::OCI_MANIFEST).map_err(|unfit| unfit.to_string())? {
-            Selection::Child(_) => Err("a child".to_owned()),
+            Selection::Child(_) | Selection::Platforms(_) => Err("a child".to_owned()),
             Selection::Layers { layers: of, .. } => {
                 Ok(of.iter().map(|layer| layers.iter().position(|other| other == layer).unwrap()).collect())
             }
@@ -294,6 +327,7 @@ mod tests {
         let index = Manifest { schema_version: 2, manifests: Some(entries), ..Manifest::default() };
         match select(&index, media::OCI_INDEX).map_err(|unfit| unfit.found)? {
             Selection::Child(entry) => Ok(entry.platform.unwrap().os),
+            Selection::Platforms(images) => Err(Unfit::native(&images).found),
             Selection::Layers { .. } => Err("layers".to_owned()),
         }
     }
@@ -311,6 +345,18 @@ mod tests {
             Err("it is an index for linux/amd64, linux/arm64".into())
         );
         assert_eq!(picked(&[]), Err("it is an index of nothing".into()));
+    }
+
+    #[test]
+    fn each_machine_has_its_image_of_an_index() {
+        let images = [("linux", "amd64"), ("windows", "amd64"), ("linux", "arm64")].map(|(os, of)| entry(os, of));
+        assert_eq!(for_machine(&images, "x86_64"), Ok(&images[0]));
+        assert_eq!(for_machine(&images, "aarch64"), Ok(&images[2]));
+        let unfit = for_machine(&images, "riscv64").unwrap_err();
+        assert_eq!(
+            unfit.found,
+            "it is an index for linux/amd64, windows/amd64, linux/arm64, and not for linux/riscv64"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use skiff_tests::docker::{Docker, Engine, static_program};
-use skiff_tests::{Cluster, guest, within};
+use skiff_tests::{Builder, Cluster, guest, within};
 
 use super::docker::{import, log_in, pushed};
 
@@ -72,8 +72,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::start(Cluster::builder())
+    }
+
+    /// The same of a cluster that is made otherwise.
+    pub(super) fn start(cluster: Builder) -> Self {
         let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
-        let cluster = Cluster::builder().arg(&format!("--docker={}", engine.socket().display())).start();
+        let cluster = cluster.arg(&format!("--docker={}", engine.socket().display())).start();
         let world = Self { cluster, engine, _folder: folder };
         world.push(world._folder.path());
         world

@@ -17,6 +17,7 @@ mod foreign;
 mod forms;
 mod image;
 mod inside;
+mod platforms;
 mod signatures;
 mod tools;
 mod verbs;

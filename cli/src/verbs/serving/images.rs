@@ -104,6 +104,28 @@ impl Finder<'_> {
         }))
     }
 
+    /// Whether all images of an index are native ones. Which of them runs is up to each node.
+    fn native(&self, image: &Digest, images: &[Descriptor]) -> Result<Option<Held>, Problem> {
+        for child in images {
+            let Some(Stored { manifest, .. }) = self.manifest(image, &child.digest)? else { return Ok(None) };
+            let is_native = match &manifest.config {
+                Some(config) => match self.blob(config)? {
+                    Some(file) => {
+                        Search::is_native(&file.read_all(CONFIG_BYTES_MAX).map_err(|error| self.failed(&error))?)
+                    }
+                    None => return Ok(None),
+                },
+                None => false,
+            };
+            let is_other = child.platform.as_ref().is_some_and(|platform| platform.os != "linux");
+            if !is_native && !is_other {
+                let unfit = Unfit::native(images);
+                return Err(self.no_component(image, &unfit.found, unfit.hint));
+            }
+        }
+        Ok(Some(Held::Container))
+    }
+
     /// The component in an image, checked whole: what a node would refuse is refused here. Also what it imports is read
     /// from itself: a manifest's config repeats it, but whoever pushed it may have written anything.
     fn held(&self, image: &Digest, mut stored: Stored) -> Result<Option<Held>, Problem> {
@@ -114,6 +136,7 @@ impl Finder<'_> {
             let Stored { manifest, media_type } = stored;
             match select(&manifest, &media_type).map_err(unfit)? {
                 Selection::Layers { config, layers } => break (config, layers),
+                Selection::Platforms(images) => return self.native(image, &images),
                 Selection::Child(_) if depth == INDEX_DEPTH_MAX => return Err(unfit(Unfit::endless())),
                 Selection::Child(child) => match self.manifest(image, &child.digest)? {
                     Some(found) => stored = found,

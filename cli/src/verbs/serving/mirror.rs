@@ -10,7 +10,7 @@ use std::time::Duration;
 use skiff_api::{Code, Digest, ImageRef, Problem};
 use skiff_disk::Disk;
 use skiff_registry::attached::CopySignatures;
-use skiff_registry::client::{COMPONENT_BYTES_MAX, Error, Logins};
+use skiff_registry::client::{Error, Logins};
 use skiff_registry::copy::{CopyError, CopyIn};
 use skiff_registry::store::Error as StoreError;
 use skiff_registry::{Client, ClientOptions, Registry};
@@ -23,8 +23,9 @@ use crate::place::remote_repository;
 /// Copies at once. Each takes a connection and a scratch file; those who apply more wait.
 const COPIES_AT_ONCE: usize = 4;
 
-/// What belongs to an image together: a component, and a file system around it.
-const IMAGE_BYTES_MAX: u64 = 2 * COMPONENT_BYTES_MAX;
+/// What belongs to an image together: a component with a file system around it is far smaller, a native image may be as
+/// large as what the registry takes as one blob.
+const IMAGE_BYTES_MAX: u64 = 16 << 30;
 
 /// How long an apply waits for a copy. The client of the API waits a little longer; the copy itself goes on.
 const COPY_TIMEOUT: Duration = Duration::from_secs(55);
