@@ -149,7 +149,7 @@ impl Docker<'_> {
     }
 }
 
-const INCLUDES: &str = "#include <netinet/in.h>\n#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+const INCLUDES: &str = "#define _GNU_SOURCE\n#include <netinet/in.h>\n#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
     #include <string.h>\n#include <sys/ioctl.h>\n#include <sys/socket.h>\n#include <unistd.h>\n";
 
 /// A program that needs no file but itself, made from these lines of C's `main`.

@@ -14,13 +14,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use skiff_api::wire::Stream;
 
+use super::upgrade;
 use crate::capabilities::Outbound;
+use crate::gateway::Upgrade;
 use crate::logs::Sink;
 use crate::metrics::Figures;
 use crate::sandbox::{Body, Failure};
 
 /// It is on this machine: a connection is there at once, or the container does not take any.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Shorter than servers keep a connection that is not used.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 /// Connections kept for the next request.
@@ -86,6 +88,10 @@ impl Callee {
         let uri = Uri::builder().scheme("http").authority(address.to_string()).path_and_query(path).build();
         parts.uri = uri.map_err(|error| Failure::BadRequest { why: error.to_string() })?;
         parts.version = Version::HTTP_11;
+        if let Some(upgrade) = parts.extensions.remove::<Upgrade>() {
+            parts.extensions.clear();
+            return upgrade::call(address, Request::from_parts(parts, body), upgrade).await;
+        }
         parts.extensions.clear();
         let is_empty = body.is_end_stream();
         let body: RequestBody = match is_empty {

@@ -22,6 +22,7 @@ mod image;
 mod logs;
 mod network;
 mod shape;
+mod upgrade;
 
 pub(crate) use call::Callee;
 pub(crate) use containers::{Containers, Exit, Owner};

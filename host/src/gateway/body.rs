@@ -89,7 +89,15 @@ impl AnswerBody {
 
     /// The body of a guest's answer. Where the guest is done and what it said is short, the request ends here, so that
     /// its replica has a place again before the last byte is read.
-    pub(super) fn of_guest(mut inner: sandbox::Body, started: Instant, mut flight: Flight, entered: Entered) -> Self {
+    ///
+    /// One that goes on in another protocol may be silent for as long as it likes.
+    pub(super) fn of_guest(
+        mut inner: sandbox::Body,
+        started: Instant,
+        mut flight: Flight,
+        entered: Entered,
+        is_upgraded: bool,
+    ) -> Self {
         let Some(target) = flight.target().cloned() else { return Self::Whole(None) };
         let total = target.timeout.total.as_duration().map(|total| started + total);
         if total.is_none()
@@ -99,7 +107,7 @@ impl AnswerBody {
             flight.ended();
             return Self::whole(bytes);
         }
-        let idle = target.timeout.idle.as_duration();
+        let idle = target.timeout.idle.as_duration().filter(|_| !is_upgraded);
         let leash = leash::of_stream().unwrap_or_else(|| flight.client.leash.clone());
         leash.hold(target, total);
         Self::Guest(Box::new(GuestBody { inner, idle, total, timer: Timer::Off, leash, flight, _entered: entered }))

@@ -11,6 +11,7 @@ use skiff_api::id::Uid;
 use super::leash::Leash;
 use super::listen::Door;
 use super::serve::Shared;
+use super::upgrade::Upgraded;
 
 /// Made once for each connection, so that its requests need not: nothing of it is shared with other threads.
 pub(super) struct Client {
@@ -25,6 +26,8 @@ pub(super) struct Client {
     pub(super) node: Option<Uid>,
     /// Of the connection's one answer, if it speaks HTTP/1.1.
     pub(super) leash: Arc<Leash>,
+    /// What the connection goes on with in another protocol.
+    pub(super) upgraded: Upgraded,
     /// Requests whose answer has not gone.
     requests: AtomicUsize,
     /// Requests so far.
@@ -50,6 +53,7 @@ impl Client {
             redirect_port,
             node: None,
             leash: Arc::default(),
+            upgraded: Upgraded::default(),
             requests: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
         }

@@ -66,12 +66,13 @@ where
 {
     let (addr, leash, client) = (client.addr, client.leash.clone(), Arc::new(client));
     let (stream, spoke) = Heard::new(stream, client.clone());
+    let its = client.clone();
     let served = client.clone();
     let service = service_fn(move |request| {
         let answer = serve(served.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut watch = Watch::new(&leash);
 
     // hyper's clock starts with the protocol, which is known from the first byte.
@@ -108,6 +109,9 @@ where
     if let Err(error) = ended {
         // Clients go away at any moment: that is no event for a log that people read.
         tracing::debug!(client = %addr, error, "connection ended early");
+    }
+    if let Some(session) = its.upgraded.take() {
+        session.run().await;
     }
 }
 

@@ -11,6 +11,7 @@ use super::answer::ERROR_HEADER;
 use super::client::Client;
 use super::host::host;
 use super::peer::HOP_HEADER;
+use super::upgrade::UPGRADE_HEADER;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -47,6 +48,7 @@ pub(super) fn end_here(headers: &mut HeaderMap) {
     });
     remove_hop_by_hop(headers);
     headers.remove(HOP_HEADER);
+    headers.remove(UPGRADE_HEADER);
     match wants_trailers {
         true => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
         false => drop(headers.remove(TE)),
@@ -72,6 +74,7 @@ pub(super) fn to_client(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(ERROR_HEADER);
     headers.remove(HOP_HEADER);
+    headers.remove(UPGRADE_HEADER);
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

@@ -28,6 +28,8 @@
 //!
 //! **Other nodes** answer what has no replica here, or none with room: see [`peer`].
 //!
+//! **Upgrades**, such as WebSocket, reach containers: see [`upgrade`].
+//!
 //! **TLS** is a second door to the same house: see [`tls`]. **The access log** is off until it is asked for: see
 //! [`access`].
 //!
@@ -55,6 +57,7 @@ mod serve;
 mod table;
 mod target;
 mod tls;
+mod upgrade;
 
 pub use access::AccessLogTo;
 pub(crate) use driver::Driver;
@@ -69,3 +72,4 @@ pub(crate) use serve::Shared;
 pub(crate) use table::{Backend, Table};
 pub(crate) use target::Target;
 pub use tls::{PairError, PairFiles};
+pub(crate) use upgrade::Upgrade;

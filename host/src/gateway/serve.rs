@@ -32,6 +32,7 @@ use super::peer::{self, Arrives, Ends, HOP_HEADER, Peers};
 use super::redirect;
 use super::table::{Backend, Picked, Table};
 use super::target::{Entered, Refused, Target};
+use super::upgrade::{self, Handshake, Upgrade};
 use crate::metrics::Metrics;
 use crate::sandbox;
 
@@ -94,8 +95,9 @@ pub(super) fn serve(
 
 async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incoming) -> Response<AnswerBody> {
     let (version, is_head) = (parts.version, parts.method == Method::HEAD);
+    let mut handshake = None;
     let answer = match flight.client.redirect_port {
-        None => forward(&mut flight, started, (parts, body)).await,
+        None => forward(&mut flight, started, (parts, body), &mut handshake).await,
         Some(port) => redirect::answer(&parts, port).map(Answer::Own),
     };
     let answer = answer.unwrap_or_else(|refusal| {
@@ -120,10 +122,25 @@ async fn answer(mut flight: Flight, started: Instant, parts: Parts, body: Incomi
             flight.ended();
             Response::from_parts(head, AnswerBody::Whole(None))
         }
-        Answer::Guest(Guest { head, body, entered, started }) => {
-            Response::from_parts(head, AnswerBody::of_guest(body, started, flight, entered))
+        Answer::Guest(Guest { mut head, body, entered, started }) => {
+            let (client, is_upgraded) = (flight.client.clone(), head.status == StatusCode::SWITCHING_PROTOCOLS);
+            let body = AnswerBody::of_guest(body, started, flight, entered, is_upgraded);
+            match handshake {
+                Some(handshake) if is_upgraded => return upgrade::switch(head, body, handshake, &client.upgraded),
+                _ => upgrade::to_node(&mut head),
+            }
+            Response::from_parts(head, body)
         }
-        Answer::Elsewhere(head, body) => Response::from_parts(head, AnswerBody::of_node(body, flight)),
+        Answer::Elsewhere(head, body) => {
+            let client = flight.client.clone();
+            let body = AnswerBody::of_node(body, flight);
+            match handshake {
+                Some(handshake) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    return upgrade::switch(head, body, handshake, &client.upgraded);
+                }
+                _ => Response::from_parts(head, body),
+            }
+        }
     };
     if version < Version::HTTP_2 && is_draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -174,11 +191,17 @@ async fn forward(
     flight: &mut Flight,
     started: Instant,
     (mut parts, body): (Parts, Incoming),
+    handshake: &mut Option<Handshake>,
 ) -> Result<Answer, Refusal> {
     if flight.client.node.is_some() {
         return Box::pin(peer::serve(flight, started, (parts, body))).await;
     }
     check(&parts)?;
+    if let Some(upgrade) = Upgrade::wanted(&parts) {
+        let (answer, begun) = Box::pin(upgrade::forward(flight, started, parts, upgrade)).await?;
+        *handshake = begun;
+        return Ok(answer);
+    }
     let place = enter(&flight.client, &parts, started).await?;
     headers::to_guest(&mut parts, &flight.client);
     match place {

@@ -43,6 +43,13 @@ const SERVER: &str = r#"
         int count = read(client, ask, sizeof ask - 1);
         ask[count < 0 ? 0 : count] = 0;
         if (!strncmp(ask, "GET /exit", 9)) return 7;
+        if (!strncmp(ask, "GET /ws", 7) && strcasestr(ask, "\r\nupgrade: websocket") && strcasestr(ask, "connection: upgrade")) {
+            if (fork()) { close(client); continue; }
+            dprintf(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Accept: %s\r\n\r\nhello ", strcasestr(ask, "sec-websocket-key: a2V5") ? "key" : "no key");
+            for (char c; read(client, &c, 1) == 1;) { c = c >= 'a' && c <= 'z' ? c - 32 : c; write(client, &c, 1); if (c == '!') break; }
+            _exit(0);
+        }
         if (!strncmp(ask, "GET /memory", 11)) for (;;) memset(malloc(1 << 20), 7, 1 << 20);
         if (!strncmp(ask, "GET /fork", 9)) {
             int forks = 0;
@@ -70,6 +77,16 @@ pub(super) struct World {
     _folder: tempfile::TempDir,
 }
 
+/// Makes the image of the server, and pushes it.
+pub(super) fn push_native(docker: &Docker<'_>, folder: &Path, registry: &str, token: &str) {
+    log_in(docker, registry, token);
+    let program = std::fs::read(static_program(folder, "server", SERVER)).unwrap();
+    let image = format!("{registry}/default/native:1");
+    import(docker, folder, ("server", &program), &image);
+    pushed(docker, &image);
+    docker.ok(&["rmi", &image]);
+}
+
 impl World {
     pub(super) fn new() -> Self {
         Self::start(Cluster::builder())
@@ -85,14 +102,7 @@ impl World {
     }
 
     fn push(&self, folder: &Path) {
-        let docker = self.docker();
-        let registry = self.cluster.api_addr().to_string();
-        log_in(&docker, &registry, &self.cluster.token());
-        let program = std::fs::read(static_program(folder, "server", SERVER)).unwrap();
-        let image = format!("{registry}/default/native:1");
-        import(&docker, folder, ("server", &program), &image);
-        pushed(&docker, &image);
-        docker.ok(&["rmi", &image]);
+        push_native(&self.docker(), folder, &self.cluster.api_addr().to_string(), &self.cluster.token());
     }
 
     pub(super) fn docker(&self) -> Docker<'_> {

@@ -20,4 +20,5 @@ mod inside;
 mod platforms;
 mod signatures;
 mod tools;
+mod upgrades;
 mod verbs;

@@ -21,6 +21,7 @@ use super::super::flight::{Flight, Queued};
 use super::super::leash::Streams;
 use super::super::serve::{Answer, LOOKS_MAX, Shared, deadline, here, refused};
 use super::super::target::{Entered, Refused, Target};
+use super::super::upgrade::Upgrade;
 use super::hop::Hop;
 use super::identity::Ends;
 use super::pool::{BUFFER_BYTES_MAX, CONNECTION_WINDOW_BYTES, HEAD_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
@@ -104,6 +105,9 @@ pub(in super::super) async fn serve(
         return Err(Refusal::NodeRemoved);
     }
     let hop = said(&mut parts.headers)?;
+    if let Some(upgrade) = Upgrade::take(&mut parts.headers) {
+        parts.extensions.insert(upgrade);
+    }
     // Its time began where it came in.
     let started = started.checked_sub(hop.elapsed.min(ELAPSED_MAX)).unwrap_or(started);
     let place = enter(flight, &hop, started).await?;

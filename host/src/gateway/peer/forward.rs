@@ -1,8 +1,9 @@
 //! A client's request that another node answers.
 
+use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
-use hyper::body::Incoming;
+use http_body::Body;
 use skiff_api::id::ServiceKey;
 use tokio::time::Instant;
 
@@ -13,12 +14,15 @@ use super::{NotSent, Order, Passed, Tape, send};
 use crate::capabilities::Chain;
 
 /// Passes on a request, whose head is as a guest may see it.
-pub(in super::super) async fn forward(
+pub(in super::super) async fn forward<B>(
     flight: &mut Flight,
     (service, is_full_here): (ServiceKey, bool),
     started: Instant,
-    (parts, body): (Parts, Incoming),
-) -> Result<Answer, Refusal> {
+    (parts, body): (Parts, B),
+) -> Result<Answer, Refusal>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
     let tape = Tape::new(body);
     let order = Order { service: &service, chain: &Chain::default(), started, is_full_here };
     let shared = flight.client.shared.clone();

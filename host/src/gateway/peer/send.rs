@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::answer::{ERROR_HEADER, Refusal};
 use super::super::serve::Shared;
+use super::super::upgrade::{UPGRADE_HEADER, Upgrade, from_node};
 use super::hop::{HOP_HEADER, Hop, Verdict};
 use super::pool::{Peer, Stream, now_ms};
 use super::remote::{Choice, Going, Remote, choose};
@@ -189,6 +190,7 @@ async fn attempt(order: Order<'_>, head: &Parts, body: PeerBody, choice: &Choice
         true => _ = remote.load.health.faulted(now_ms()),
         false => remote.load.health.succeeded(),
     }
+    from_node(&mut head);
     let body = Arrives { incoming, _stream: lease.stream, _going: going };
     Ok(Tried::Answered(Passed { head, body, remote: remote.clone() }))
 }
@@ -226,6 +228,9 @@ fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
 /// The request as it is sent.
 fn request(order: Order<'_>, head: &Parts, body: PeerBody) -> Result<Request<PeerBody>, Refusal> {
     let mut parts = head.clone();
+    if let Some(Upgrade(protocol)) = head.extensions.get::<Upgrade>() {
+        parts.headers.insert(UPGRADE_HEADER, protocol.clone());
+    }
     parts.extensions = Extensions::new();
     parts.version = Version::HTTP_2;
     // The client is told to go on by this node, as soon as the other one reads.
