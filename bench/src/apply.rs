@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// How long after `start` the service answered.
-fn until_answered(target: &Target, start: Instant) -> Result<Duration> {
+pub(crate) fn until_answered(target: &Target, start: Instant) -> Result<Duration> {
     loop {
         // Until the service is there, its host is nobody's: a 404.
         match load::ask(target) {

@@ -17,6 +17,7 @@ use crate::Subject;
 /// A running cluster.
 pub(crate) struct Cluster {
     subject: Subject,
+    args: Vec<String>,
     folder: TempDir,
     process: Child,
     /// Where services answer, `HOST:PORT`.
@@ -28,10 +29,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts one and returns when it is ready.
     pub(crate) fn start(subject: &Subject) -> Result<Self> {
+        Self::start_with(subject, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(subject: &Subject, args: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().context("failed to make a folder for the cluster")?;
-        let process = spawn(subject, &folder)?;
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let process = spawn(subject, &folder, &args)?;
         let mut cluster =
-            Self { subject: subject.clone(), folder, process, gateway: String::new(), api: String::new() };
+            Self { subject: subject.clone(), args, folder, process, gateway: String::new(), api: String::new() };
         cluster.wait()?;
         Ok(cluster)
     }
@@ -39,7 +46,7 @@ impl Cluster {
     /// Stops it in order and starts it again on its folder.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.stop();
-        self.process = spawn(&self.subject, &self.folder)?;
+        self.process = spawn(&self.subject, &self.folder, &self.args)?;
         self.wait()
     }
 
@@ -79,9 +86,18 @@ impl Cluster {
     /// Pushes a guest, and runs it as `manifest` says, until it is ready.
     pub(crate) fn deploy(&self, guest: &str, manifest: &str) -> Result<()> {
         self.run(&["push", guest, &self.guest(guest)])?;
+        self.apply_and_wait(manifest)
+    }
+
+    /// Applies a manifest, and waits until it is ready.
+    pub(crate) fn apply_and_wait(&self, manifest: &str) -> Result<()> {
         let file = self.folder.path().join("manifest.yaml");
         fs::write(&file, manifest).context("failed to write a manifest")?;
         self.run(&["apply", "--wait", "-f", &file.to_string_lossy()])
+    }
+
+    pub(crate) fn delete(&self, service: &str) -> Result<()> {
+        self.run(&["delete", "service", service])
     }
 
     /// Pushes a component under a name.
@@ -172,12 +188,12 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn(subject: &Subject, folder: &TempDir) -> Result<Child> {
+fn spawn(subject: &Subject, folder: &TempDir, args: &[String]) -> Result<Child> {
     let log = File::options().create(true).append(true).open(folder.path().join("log"));
     let log = log.context("failed to make the cluster's log")?;
     let mut command = skiff(&subject.skiff, folder.path());
     command.args(["up", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--data"]);
-    command.arg(folder.path().join("data")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command.arg(folder.path().join("data")).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     command.spawn().with_context(|| format!("failed to start {}", subject.skiff.display()))
 }
 

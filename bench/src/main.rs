@@ -10,6 +10,7 @@
 //! | [`calls`] | from one service to another on the same node, beside loopback HTTP |
 //! | [`apply`] | from `skiff apply` of a component that is compiled to its first answer |
 //! | [`blobs`] | a large blob into the registry and out of it, beside docker-registry |
+//! | [`containers`] | one service as a component and as a container, side by side |
 //! | [`placement`] | what the control plane's decisions cost, and how good they are |
 //! | [`fleet`] | many small services, and how to ask them |
 //! | [`world`] | a fleet as the planners see it |
@@ -28,6 +29,7 @@ mod blobs;
 mod calls;
 mod cluster;
 mod cold;
+mod containers;
 mod density;
 mod fleet;
 mod load;
@@ -70,11 +72,13 @@ enum Bench {
     Apply(apply::Options),
     /// A large blob into the registry and out of it again, beside docker-registry
     Blobs(blobs::Options),
+    /// One service as a component and as a container: starts, memory, requests a second; needs a Docker engine
+    Containers(containers::Options),
     /// What decisions of the control plane cost, and how good they are; runs nothing
     Placement(placement::Options),
     /// The native server
     #[command(hide = true)]
-    Native,
+    Native(peer::NativeOptions),
 }
 
 /// What every benchmark runs.
@@ -102,7 +106,8 @@ fn main() -> ExitCode {
         Bench::Apply(options) => apply::run(&options),
         Bench::Blobs(options) => blobs::run(&options),
         Bench::Placement(options) => placement::run(&options),
-        Bench::Native => peer::serve(),
+        Bench::Containers(options) => containers::run(&options),
+        Bench::Native(options) => peer::serve(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,12 +5,14 @@
 //! costs with no sandbox, no gateway and no limits around it. No orchestrator can reach it; the ratio says what those cost.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A running native server; dropping it stops it.
 pub(crate) struct Native {
@@ -80,19 +82,37 @@ impl Drop for WasmtimeServe {
     }
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct NativeOptions {
+    /// Where to listen, for good; otherwise on a free port until standard input ends
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
 /// The native server's whole life: prints its address, answers until standard input ends.
-pub(crate) fn serve() -> Result<()> {
+pub(crate) fn serve(options: &NativeOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("failed to start the native server")?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).context("failed to listen")?;
+    let at = options.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(at)).context("failed to listen")?;
     let address = listener.local_addr().context("failed to listen")?;
-    runtime.spawn(async move {
+    let served = runtime.spawn(async move {
         // The type and the bytes of the hello example.
         let app = axum::Router::new().route("/", get(async || "Hello from Skiff!\n"));
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         axum::serve(listener, app).await
     });
     writeln!(io::stdout(), "{address}").context("failed to print the address")?;
+    if options.listen.is_some() {
+        // Nobody else ends the first process of a container.
+        return runtime.block_on(async {
+            let mut stop = signal(SignalKind::terminate()).context("failed to wait for the end")?;
+            tokio::select! {
+                _ = stop.recv() => Ok(()),
+                served = served => Ok(served.context("the native server failed")??),
+            }
+        });
+    }
     io::copy(&mut io::stdin(), &mut io::sink()).context("failed to wait for the end")?;
     runtime.shutdown_background();
     Ok(())

@@ -8,6 +8,7 @@
 //! It makes no network, address or rule: containers run without one. It ends, and its containers with it, when it is dropped.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -96,8 +97,26 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Adds what the engine says that it did with containers to the file that this variable names, if it is set: a CI
+    /// run looks there whether containers have really run.
+    fn testify(&self) {
+        let Some(file) = std::env::var_os("SKIFF_ENGINE_EVENTS") else { return };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs() + 1;
+        let format = "{{.Action}} {{.Actor.Attributes.name}} {{index .Actor.Attributes \"skiff.service\"}}";
+        let args =
+            ["events", "--since", "0", "--until", &now.to_string(), "--filter", "type=container", "--format", format];
+        let Some(output) = self.docker("events").output(&args) else { return };
+        let file = fs::File::options().create(true).append(true).open(file);
+        if let Err(error) = file.and_then(|mut file| file.write_all(&output.stdout)) {
+            eprintln!("failed to keep the engine's events: {error}");
+        }
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.testify();
         // It stops its containers, and the containerd that it started.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();

@@ -42,6 +42,8 @@ enum Name {
     Apply,
     /// A large blob into the registry and out of it again, beside docker-registry
     Blobs,
+    /// One service as a component and as a container: starts, memory, requests a second; needs a Docker engine
+    Containers,
     /// What decisions of the control plane cost, and how good they are
     Placement,
 }
@@ -57,6 +59,7 @@ impl Name {
             Self::Calls => "calls",
             Self::Apply => "apply",
             Self::Blobs => "blobs",
+            Self::Containers => "containers",
             Self::Placement => "placement",
         }
     }
