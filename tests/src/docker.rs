@@ -107,7 +107,7 @@ impl Engine {
         let args =
             ["events", "--since", "0", "--until", &now.to_string(), "--filter", "type=container", "--format", format];
         let Some(output) = self.docker("events").output(&args) else { return };
-        let file = fs::File::options().create(true).append(true).open(file);
+        let file = File::options().create(true).append(true).open(file);
         if let Err(error) = file.and_then(|mut file| file.write_all(&output.stdout)) {
             eprintln!("failed to keep the engine's events: {error}");
         }

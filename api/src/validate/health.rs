@@ -15,7 +15,7 @@ pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         faults.push(Fault::new(format!("health{field}"), message, hint));
     };
     let asks = health.path.is_some() || health.port.is_some();
-    if asks == !health.exec.is_empty() {
+    if asks != health.exec.is_empty() {
         let message = match asks {
             true => "exec and a path or port are two ways to ask",
             false => "it does not say what is asked",

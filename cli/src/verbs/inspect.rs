@@ -1,5 +1,6 @@
 //! `skiff inspect`: what an image is made of, what a component imports and exports, and what stands between that and the world.
 
+mod native;
 mod service;
 
 use std::path::Path;
@@ -44,22 +45,32 @@ struct OfImage {
 }
 
 pub(super) async fn run(server: &ServerArgs, args: InspectArgs) -> Outcome {
-    let found = match is_file(&args.component) {
-        true => of_file(Path::new(&args.component))?,
+    let shown = match is_file(&args.component) {
+        true => shown(&of_file(Path::new(&args.component))?, args.output)?,
         false => match service::text(server, &args).await? {
-            Some(text) => {
-                crate::output::line::print(&text);
-                return Ok(ExitCode::SUCCESS);
-            }
+            Some(text) => text,
             None => of_image(server, &args).await?,
         },
     };
-    match args.output.unwrap_or(InspectFormat::Table) {
-        InspectFormat::Table => crate::output::line::print(&text(&found)),
-        InspectFormat::Json => crate::output::line::print(&format::json(&value(&found))?),
-        InspectFormat::Yaml => crate::output::line::print(&format::yaml(&value(&found))?),
-    }
+    crate::output::line::print(&shown);
     Ok(ExitCode::SUCCESS)
+}
+
+fn shown(found: &Found, output: Option<InspectFormat>) -> Result<String, Failure> {
+    in_form(output, || text(found), || value(found))
+}
+
+/// A table, unless something else is asked for.
+fn in_form(
+    output: Option<InspectFormat>,
+    text: impl FnOnce() -> String,
+    value: impl FnOnce() -> Value,
+) -> Result<String, Failure> {
+    match output.unwrap_or(InspectFormat::Table) {
+        InspectFormat::Table => Ok(text()),
+        InspectFormat::Json => format::json(&value()),
+        InspectFormat::Yaml => format::yaml(&value()),
+    }
 }
 
 /// An image's name starts with a letter or digit and ends in no file's suffix.
@@ -73,7 +84,7 @@ fn of_file(path: &Path) -> Result<Found, Failure> {
     packed(name, Artifact::from_wasm(&path.display().to_string(), bytes))
 }
 
-async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Failure> {
+async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<String, Failure> {
     let image: ImageRef = args.component.parse().map_err(|error| {
         Failure::message(Exit::Invalid, format!("failed to inspect {error}; a file is written ./FILE.wasm"))
     })?;
@@ -81,6 +92,13 @@ async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Fail
     let digest = place.digest().await?;
     let (repository, registry) = (&place.repository, &place.client);
     let manifest = registry.pull_manifest(repository, &digest.to_string()).await?;
+    let context = Context::find(server).ok();
+    let signers = Signers::find(context.as_ref(), &place, &image, &args.namespace.namespace, &digest).await?;
+    if let Some(native) = native::of(registry, repository, &manifest).await? {
+        let name = place.name();
+        let text = || native.text(&name, &digest, &signers);
+        return in_form(args.output, text, || native.value(&name, &digest, &manifest, &signers));
+    }
     let folder = tempfile::tempdir().map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), error))?;
     let path = folder.path().join("component.wasm");
     let progress = Progress::new(&format!("pulling {repository}@{digest}"), None);
@@ -90,8 +108,6 @@ async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Fail
         .await?;
     drop(progress);
     let bytes = super::push::read(&path)?;
-    let context = Context::find(server).ok();
-    let signers = Signers::find(context.as_ref(), &place, &image, &args.namespace.namespace, &digest).await?;
     let mut found = packed(place.name(), Artifact::from_wasm(&format!("{repository}@{digest}"), bytes))?;
     // Those of what is there, which another tool may have written.
     found.digest = digest;
@@ -103,7 +119,7 @@ async fn of_image(server: &ServerArgs, args: &InspectArgs) -> Result<Found, Fail
         manifest: serde_json::from_slice(&manifest.bytes).unwrap_or_default(),
         signers,
     });
-    Ok(found)
+    shown(&found, args.output)
 }
 
 fn packed(name: String, artifact: Result<Artifact, skiff_registry::client::InvalidWasm>) -> Result<Found, Failure> {

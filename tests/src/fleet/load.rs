@@ -40,7 +40,24 @@ impl Load {
     /// # Panics
     /// When a thread cannot be started.
     pub fn start(fleet: &Fleet, nodes: &[&str], (host, path): (&str, &str), per_second: u32) -> Self {
-        let gateways: Vec<SocketAddr> = nodes.iter().map(|node| fleet.gateway(node)).collect();
+        let gateways = nodes.iter().map(|node| fleet.gateway(node)).collect();
+        Self::begin(gateways, (host, path), per_second, |run| fleet.as_client(|| thread::spawn(run)))
+    }
+
+    /// Asks a gateway of this machine.
+    ///
+    /// # Panics
+    /// When a thread cannot be started.
+    pub fn at(gateway: SocketAddr, (host, path): (&str, &str), per_second: u32) -> Self {
+        Self::begin(vec![gateway], (host, path), per_second, thread::spawn)
+    }
+
+    fn begin(
+        gateways: Vec<SocketAddr>,
+        (host, path): (&str, &str),
+        per_second: u32,
+        spawn: impl Fn(Box<dyn FnOnce() + Send>) -> JoinHandle<()>,
+    ) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::default());
         // Enough that none is late while answers take a tenth of a second, and a few wait much longer.
@@ -64,7 +81,7 @@ impl Load {
                     turn += count;
                 }
             };
-            fleet.as_client(|| thread::spawn(run))
+            spawn(Box::new(run))
         };
         let workers = (0..count).map(worker).collect();
         Self { stop, workers, report }

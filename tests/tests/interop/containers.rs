@@ -2,11 +2,10 @@
 //! never doubled, and leave nothing.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use skiff_tests::docker::{Docker, Engine, static_program};
+use skiff_tests::fleet::load::{Load, Report};
 use skiff_tests::{Builder, Cluster, guest, within};
 
 use super::docker::{import, log_in, pushed};
@@ -242,20 +241,7 @@ fn a_component_and_a_container_follow_one_another_without_a_failed_request() {
     let container = format!("image: native:1\nports: [{{port: 8080}}]\n{common}");
     world.apply("both", &component);
     world.cluster.eventually_answers("/", 200);
-    let (stop, gateway) = (Arc::new(AtomicBool::new(false)), world.cluster.gateway_addr());
-    let clients: Vec<_> = (0..2)
-        .map(|_| {
-            let stop = stop.clone();
-            std::thread::spawn(move || {
-                let mut seen = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = skiff_tests::Request::new(gateway, "GET", "/").send().unwrap();
-                    seen.push((answer.status, answer.text()));
-                }
-                seen
-            })
-        })
-        .collect();
+    let load = Load::at(world.cluster.gateway_addr(), ("any.test", "/"), 500);
     let answers = |expected: &str| {
         within(PATIENCE, expected, || (world.cluster.get("/").text() == expected).then_some(()));
     };
@@ -265,12 +251,12 @@ fn a_component_and_a_container_follow_one_another_without_a_failed_request() {
         world.apply("both", &component);
         answers("Hello from Skiff!\n");
     }
-    stop.store(true, Ordering::Relaxed);
-    let seen: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    let failed: Vec<_> = seen.iter().filter(|(status, _)| *status != 200).collect();
-    assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), seen.len(), failed.first());
-    assert!(seen.iter().any(|(_, text)| text == "native\n"), "{} answers", seen.len());
-    eprintln!("{} requests while they followed one another, none failed", seen.len());
+    let Report { answered, failed, slowest } = load.stop();
+    assert!(failed.is_empty(), "{} of {answered}: {:?}", failed.len(), failed.first());
+    assert!(answered > 500, "{answered} answers");
+    eprintln!(
+        "MEASURED: {answered} requests at 500/s while they followed one another, none failed, slowest {slowest:?}"
+    );
     world.nothing_is_left();
 }
 

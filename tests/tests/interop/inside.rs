@@ -72,6 +72,10 @@ fn a_command_runs_in_a_container_with_its_streams_and_its_code() {
     assert_eq!(inspected[0]["revisions"][0]["spec"]["template"]["runtime"], "docker");
     let image = world.cluster.skiff(&["inspect", "--type", "image", "hello:1"]).ok().stdout;
     assert!(image.contains("runs as a service"), "{image}");
+    let image = world.cluster.skiff(&["inspect", "native:1"]).ok().stdout;
+    assert!(image.contains("container, 1 layers") && image.contains("/server"), "{image}");
+    let image = world.cluster.skiff(&["inspect", "native:1", "-o", "json"]).ok().json();
+    assert_eq!(image["starts"], serde_json::json!(["/server"]));
 }
 
 #[test]
