@@ -243,6 +243,7 @@ fn a_component_and_a_container_follow_one_another_without_a_failed_request() {
     world.cluster.eventually_answers("/", 200);
     let load = Load::at(world.cluster.gateway_addr(), ("any.test", "/"), 500);
     let answers = |expected: &str| {
+        world.cluster.skiff(&["rollout", "status", "both"]).ok();
         within(PATIENCE, expected, || (world.cluster.get("/").text() == expected).then_some(()));
     };
     for _ in 0..2 {
