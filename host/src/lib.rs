@@ -15,6 +15,7 @@ mod capacity;
 pub mod compile;
 mod docker;
 pub mod gateway;
+mod health;
 pub mod link;
 pub mod logs;
 mod metrics;

@@ -1,10 +1,10 @@
-//! Whether a container is well: how it is asked, and how often.
+//! Whether a replica is well: how it is asked, and how often.
 
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Span;
 
-/// A check of a container, from inside of its node. One of `path`, `port` and `exec` says what is asked.
+/// A check of a replica, by its node. One of `path`, `port` and `exec` says what is asked; of a component it is `path`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Health {
@@ -23,7 +23,7 @@ pub struct Health {
     /// How long a check may take. Default 2s.
     #[serde(default = "Health::default_timeout")]
     pub timeout: Span,
-    /// After so many that failed, one after another, the container is replaced. Default 3.
+    /// After so many that failed, one after another, the replica gets nothing any more and is started anew. Default 3.
     #[serde(default = "Health::default_failures")]
     pub failures: u32,
     /// How long it may take until the first check succeeds. Requests come to it after that. Default 60s.

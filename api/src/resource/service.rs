@@ -36,7 +36,7 @@ pub struct ServiceSpec {
     /// Where a container listens. Requests go to the port called `http`, or to the only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
-    /// How a container is asked whether it is well: one that is not is replaced.
+    /// How a replica is asked whether it is well: one that is not is started anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.

@@ -64,7 +64,7 @@ pub(crate) use driver::Driver;
 pub(crate) use inside::{Call, Called, Callee, CalleeBody, Services, call, too_deep};
 pub(crate) use listen::Doors;
 pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};
-pub(crate) use one::serve_one;
+pub(crate) use one::{CHECKER, Checked, serve_one};
 pub(crate) use peer::LINGER;
 pub use peer::PeerOptions;
 pub(crate) use peer::PeerPort;

@@ -36,9 +36,18 @@ impl Target {
         Self { replica, service, runner, timeout, figures, cut, gate }
     }
 
+    pub(crate) fn replica(&self) -> &ReplicaKey {
+        &self.replica
+    }
+
     /// Whether it is a container, which may end by itself.
     pub(crate) fn is_container(&self) -> bool {
         matches!(self.runner, Driver::Docker(_))
+    }
+
+    /// Whether it takes no new requests any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.gate.word.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     /// Requests in flight and waiting.

@@ -460,8 +460,16 @@ impl Reconciler {
         self.operations.spawn(self.tools.clone().watch(replica, uid, template));
     }
 
-    pub(super) fn give_up(&mut self, replica: ReplicaKey, uid: Uid, exit: Exit) {
-        self.operations.spawn(self.tools.clone().give_up(replica, uid, exit));
+    /// The same for a component, whose end is nobody's but ours.
+    pub(super) fn look_after(&mut self, target: Arc<Target>, uid: Uid) {
+        let wanted = self.desired.items.get(target.replica()).filter(|assignment| assignment.uid == uid);
+        if let Some(health) = wanted.and_then(|assignment| assignment.template.health.clone()) {
+            self.operations.spawn(self.tools.clone().look_after(target, uid, health));
+        }
+    }
+
+    pub(super) fn give_up(&mut self, replica: (ReplicaKey, Uid), target: Option<Arc<Target>>, exit: Exit) {
+        self.operations.spawn(self.tools.clone().give_up(replica, target, exit));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

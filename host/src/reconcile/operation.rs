@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
-use skiff_api::resource::Template;
+use skiff_api::quantity::Span;
+use skiff_api::resource::{Health, Template};
 use skiff_api::wire::Assignment;
 use skiff_registry::Client;
 use tokio::sync::Semaphore;
@@ -22,7 +23,8 @@ use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Buckets, Outbound, Reach, Stores};
 use crate::compile::{CompileError, Compiler};
 use crate::docker::{self, Callee, Containers, Exit};
-use crate::gateway::{Driver, Target};
+use crate::gateway::{Checked, Driver, Target};
+use crate::health;
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
 use crate::plan::{CodeStage, Retry};
@@ -112,6 +114,8 @@ pub(crate) enum StartError {
     Settings(Vec<String>),
     #[error(transparent)]
     Docker(#[from] docker::Error),
+    #[error("it was not well within {within}: {why}")]
+    Unhealthy { within: Span, why: String },
     #[error("the thread that loads code was stopped")]
     Thread(#[source] JoinError),
 }
@@ -127,6 +131,7 @@ impl StartError {
             | Self::Tampered(_)
             | Self::Settings(_)
             | Self::Docker(_)
+            | Self::Unhealthy { .. }
             | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
         }
@@ -139,6 +144,7 @@ impl StartError {
             Self::Tampered(_) => "ArtifactTampered",
             Self::Settings(_) => "SettingsMissing",
             Self::Docker(error) => error.reason(),
+            Self::Unhealthy { .. } => "Unhealthy",
             _ => "StartFailed",
         }
     }
@@ -274,6 +280,10 @@ impl Tools {
                 None => self.try_start(&assignment, digest).await,
             },
         };
+        let started = match (started, &assignment.template.health) {
+            (Ok(Begun::Target(target)), Some(health)) => well(target, health).await,
+            (started, _) => started,
+        };
         Outcome::Started(assignment.replica, started)
     }
 
@@ -287,6 +297,18 @@ impl Tools {
         let figures = self.metrics.replica(replica, &assignment.service_key());
         let callee = Driver::Docker(Box::new(Callee::new(address, logs, outbound, figures)));
         Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), callee, &assignment.template)))
+    }
+
+    /// Waits until a component is not well any more, or has stopped.
+    pub(crate) async fn look_after(self: Arc<Self>, target: Arc<Target>, uid: Uid, health: Health) -> Outcome {
+        let (replica, checked) = (target.replica().clone(), Checked::new(&target, health.path.as_deref()));
+        drop(target);
+        let started = Instant::now();
+        let message = health::ails(&health, &checked).await;
+        if !checked.is_there() {
+            return Outcome::Rechecked(replica, Ok(()));
+        }
+        Outcome::Ailing(replica, uid, Exit { reason: "Unhealthy", message, ran: started.elapsed() })
     }
 
     /// Waits until a container ends by itself, and removes what is left of it; or until it is not well any more.
@@ -305,10 +327,17 @@ impl Tools {
         }
     }
 
-    /// Ends a container that is not well, which nobody sends anything any more.
-    pub(crate) async fn give_up(self: Arc<Self>, replica: ReplicaKey, uid: Uid, exit: Exit) -> Outcome {
-        if let Some(containers) = &self.containers {
-            containers.give_up(&replica, &uid).await;
+    /// Ends a replica that is not well, which nobody sends anything any more.
+    pub(crate) async fn give_up(
+        self: Arc<Self>,
+        (replica, uid): (ReplicaKey, Uid),
+        target: Option<Arc<Target>>,
+        exit: Exit,
+    ) -> Outcome {
+        match (&self.containers, target) {
+            (Some(containers), Some(target)) if target.is_container() => containers.give_up(&replica, &uid).await,
+            (_, Some(target)) => target.drain(self.drain).await,
+            (_, None) => {}
         }
         Outcome::Exited(replica, uid, exit)
     }
@@ -378,7 +407,9 @@ impl Tools {
     /// It is loaded when the first request comes.
     pub(crate) fn start_proven(&self, assignment: &Assignment, digest: &Digest) -> Option<Arc<Target>> {
         let lacks_settings = assignment.settings.as_ref().is_some_and(|settings| !settings.missing.is_empty());
-        if lacks_settings || !self.artifacts.is_proven(digest, Terms::of(&assignment.template)) {
+        // Whether it is well has to be found out each time.
+        let is_checked = assignment.template.health.is_some();
+        if lacks_settings || is_checked || !self.artifacts.is_proven(digest, Terms::of(&assignment.template)) {
             return None;
         }
         let code = self.sandbox.known(&self.artifacts.code(digest));
@@ -490,6 +521,14 @@ impl Tools {
         };
         Outcome::Collected(gone)
     }
+}
+
+/// The target, once it is well.
+async fn well(target: Arc<Target>, health: &Health) -> Result<Begun, StartError> {
+    let within = health.start;
+    let checked = Checked::new(&target, health.path.as_deref());
+    let is_well = health::recovers(health, Instant::now() + within.as_duration(), &checked).await;
+    is_well.map(|()| Begun::Target(target)).map_err(|why| StartError::Unhealthy { within, why })
 }
 
 /// An error with its causes, in one line.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::resource::EventType;
+use skiff_api::wire::Assignment;
 
 use super::actor::Reconciler;
 use super::operation::{Begun, Outcome, Repaired, StartError, chain};
@@ -59,7 +60,12 @@ impl Reconciler {
                     // It has yet to show that it stays.
                     self.watch(replica.clone(), uid);
                 } else {
-                    self.observed.failed.remove(&replica);
+                    let is_checked = |assignment: &Assignment| assignment.template.health.is_some();
+                    // One that is checked has yet to show that it stays well.
+                    if !self.desired.items.get(&replica).is_some_and(is_checked) {
+                        self.observed.failed.remove(&replica);
+                    }
+                    self.look_after(target.clone(), uid);
                 }
                 // No longer desired: the plan stops it, and its log is all that is left to close.
                 if let Some(assignment) = self.desired.items.get(&replica) {
@@ -167,12 +173,13 @@ impl Reconciler {
     }
 
     /// A container ended although it was wanted: it is started again, later each time that it does not stay.
-    /// Nothing is sent any more to a container that is not well, which is then replaced.
+    /// Nothing is sent any more to a replica that is not well, which is then replaced.
     fn ailing(&mut self, replica: ReplicaKey, uid: Uid, exit: Exit) {
-        if self.observed.running.get(&replica).is_some_and(|running| running.uid == uid) {
-            self.targets.remove(&replica);
+        let is_it = |running: &Running| running.uid == uid && running.stage == RunningStage::Ready;
+        if self.observed.running.get(&replica).is_some_and(is_it) {
+            let target = self.targets.remove(&replica).map(|(_, target)| target);
             self.routing.changed();
-            self.give_up(replica, uid, exit);
+            self.give_up((replica, uid), target, exit);
         }
     }
 

@@ -197,12 +197,18 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
         return Err(problem.hint("all instances share it, so one must fit").into());
     }
-    let fields = [("ports", !spec.ports.is_empty()), ("health", spec.health.is_some())];
+    let health = spec.health.as_ref();
+    let fields = [
+        ("ports", !spec.ports.is_empty()),
+        ("health.port", health.is_some_and(|health| health.port.is_some())),
+        ("health.exec", health.is_some_and(|health| !health.exec.is_empty())),
+    ];
     match fields.into_iter().find(|(_, is_set)| *is_set) {
         None => Ok(()),
         Some((field, _)) => {
             let problem = invalid(format!("image {} holds a component, and {field} is for containers", spec.image));
-            Err(problem.hint(format!("remove {field}")).into())
+            let hint = if field == "ports" { "remove ports" } else { "write health.path" };
+            Err(problem.hint(hint).into())
         }
     }
 }

@@ -55,6 +55,7 @@ fn meaningless(spec: &ServiceSpec) -> Option<&'static str> {
         ("http.timeout", http.timeout != plain.timeout),
         ("http.inFlight", http.in_flight != plain.in_flight),
         ("http.callers", http.callers != plain.callers),
+        ("health", spec.health.is_some()),
         ("instance.requests", instance.requests != once.requests),
         ("instance.idle", instance.idle != once.idle),
     ]

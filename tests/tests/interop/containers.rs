@@ -277,7 +277,8 @@ fn what_does_not_hold_for_a_container_is_refused() {
     refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
     refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
     refused("image: native:1\nvolumes: [data]\n", "volumes");
-    refused("image: hello:1\nhealth: {path: /}\n", "health is for containers");
+    refused("image: hello:1\nhealth: {port: 80}\n", "health.port is for containers");
+    refused("image: hello:1\nhealth: {exec: [ok]}\n", "write health.path");
     refused("image: native:1\nhealth: {path: /}\n", "health.port");
     refused("image: native:1\nhealth: {every: 5s}\n", "what is asked");
 }

@@ -3,6 +3,7 @@
 //! - [`examples`]: those in the repository.
 //! - [`first_steps`]: push, run, see, read logs, remove; the tools around it.
 //! - [`grants`]: what services may reach.
+//! - [`health`]: who is not well gets no requests.
 //! - [`hono`]: an app of Hono, beside the same under Node.
 //! - [`jobs`]: what runs to its end, now or by a schedule.
 //! - [`keyvalue`]: values that outlive a request.
@@ -16,6 +17,7 @@
 mod examples;
 mod first_steps;
 mod grants;
+mod health;
 mod hono;
 mod jobs;
 mod keyvalue;
