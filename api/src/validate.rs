@@ -4,6 +4,7 @@
 
 mod config;
 mod container;
+mod exclusive;
 mod job;
 
 pub use config::{DATA_BYTES_MAX, config, secret};
@@ -193,6 +194,7 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
         faults.push(Fault::new("resources.cpu", format!("{} is more than any machine has", spec.resources.cpu), ""));
     }
     container::check(spec, &mut faults);
+    exclusive::check(spec, &mut faults);
     env(&spec.env, &mut faults);
     config::sources(spec, &mut faults);
     let Allow { services, http, private } = &spec.allow;

@@ -58,10 +58,20 @@ pub struct Template {
     pub keyvalue: Vec<BucketGrant>,
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
+    /// A node runs it only while it holds its lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// Nodes make nothing of it: it tells one revision from another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub restarted_at: Option<Timestamp>,
+}
+
+impl Template {
+    /// Whether what is made from it may run in one place only.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -77,6 +77,9 @@ pub struct ServiceSpec {
     /// What happens when a node and the control plane lose each other.
     #[serde(default, skip_serializing_if = "Offline::is_default")]
     pub offline: Offline,
+    /// At most one copy of it runs in the whole cluster, by a lease of its node: the old one has ended before a new one starts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// When all its replicas were last asked to be new ones: another time makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
@@ -106,6 +109,7 @@ impl ServiceSpec {
             placement: Placement::default(),
             update: Update::default(),
             offline: Offline::default(),
+            exclusive: false,
             restarted_at: None,
         }
     }
@@ -113,6 +117,11 @@ impl ServiceSpec {
     /// Whether it runs on its own, and nothing is sent to it.
     pub fn is_worker(&self) -> bool {
         self.worker == Some(true)
+    }
+
+    /// Whether at most one copy of it may run.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// The part of the spec that a replica is made from: a change of it makes a new revision.
@@ -133,6 +142,7 @@ impl ServiceSpec {
             env_from: self.env_from.clone(),
             keyvalue: self.keyvalue.clone(),
             allow: self.allow.clone(),
+            exclusive: self.exclusive,
             restarted_at: self.restarted_at,
         }
     }
@@ -156,6 +166,7 @@ impl ServiceSpec {
             env_from,
             keyvalue,
             allow,
+            exclusive,
             restarted_at,
         } = template;
         self.image = image;
@@ -173,6 +184,7 @@ impl ServiceSpec {
         self.env_from = env_from;
         self.keyvalue = keyvalue;
         self.allow = allow;
+        self.exclusive = exclusive;
         self.restarted_at = restarted_at;
     }
 }

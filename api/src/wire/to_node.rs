@@ -69,6 +69,9 @@ pub struct Assignment {
     /// It runs once, to its end, and only while the node holds its lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// Of a service's replica: it is to stop, and the node is to say that it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
 }
 
 /// How a replica that runs once is to run.
@@ -95,6 +98,16 @@ pub enum TunnelTo {
 impl Assignment {
     pub fn service_key(&self) -> ServiceKey {
         ServiceKey { namespace: self.replica.namespace.clone(), name: self.service.clone() }
+    }
+
+    /// Whether it may run only while the node holds its lease.
+    pub fn needs_lease(&self) -> bool {
+        self.task.is_some() || self.template.is_exclusive()
+    }
+
+    /// Whether it is to stop, and the node is to say that it has.
+    pub fn is_to_stop(&self) -> bool {
+        self.stop || self.task.is_some_and(|task| task.stop)
     }
 }
 

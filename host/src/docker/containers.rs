@@ -23,6 +23,7 @@ use skiff_registry::sign::judge;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, PATIENCE};
 use super::error::Error;
@@ -275,19 +276,27 @@ impl Containers {
         false
     }
 
-    /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. Goes on until
-    /// that is so, however long the engine is away.
-    pub(crate) async fn end(&self, replica: &ReplicaKey, uid: &Uid) {
+    /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. With the brake,
+    /// it is not asked. Goes on until that is so, however long the engine is away.
+    pub(crate) async fn end(&self, replica: &ReplicaKey, uid: &Uid, brake: &CancellationToken) {
         if !locked(&self.0.known).contains(uid) {
             return;
         }
         let name = self.name(replica, uid);
         let mut pause = PAUSE;
-        while let Err(error) = self.stop(&name, uid).await {
+        loop {
+            let ended = match brake.run_until_cancelled(self.stop(&name, uid)).await {
+                Some(ended) => ended,
+                None => self.remove(&name).await,
+            };
+            let Err(error) = ended else { break };
             tracing::warn!(name, %error, "failed to stop a container; trying again");
+            // What may not go on is not waited for.
+            let longest = if brake.is_cancelled() { PAUSE } else { PAUSE_MAX };
             sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(longest);
         }
+        self.last_words(uid).await;
         locked(&self.0.known).remove(uid);
     }
 

@@ -136,6 +136,7 @@ mod tests {
             trust: None,
             settings: None,
             task: None,
+            stop: false,
         }
     }
 

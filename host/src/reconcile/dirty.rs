@@ -131,6 +131,7 @@ mod tests {
             trust: None,
             settings: None,
             task: None,
+            stop: false,
         }
     }
 

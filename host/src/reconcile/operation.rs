@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::told::Told;
 use super::worker::Halt;
@@ -111,6 +112,9 @@ pub(crate) enum StartError {
     Docker(#[from] docker::Error),
     #[error("the thread that loads code was stopped")]
     Thread(#[source] JoinError),
+    /// Nothing is wrong with it.
+    #[error("the node lost its lease")]
+    Lapsed,
 }
 
 impl StartError {
@@ -124,6 +128,7 @@ impl StartError {
             | Self::Tampered(_)
             | Self::Settings(_)
             | Self::Docker(_)
+            | Self::Lapsed
             | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
         }
@@ -251,12 +256,26 @@ impl Tools {
         }
     }
 
-    pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+    /// `brake` ends a start that may not go on: what a container begins runs before anybody hears of it.
+    pub(crate) async fn start(
+        self: Arc<Self>,
+        assignment: Assignment,
+        digest: Digest,
+        brake: CancellationToken,
+    ) -> Outcome {
         if let Some(settings) = assignment.settings.as_ref().filter(|settings| !settings.missing.is_empty()) {
             return Outcome::Started(assignment.replica, Err(StartError::Settings(settings.missing.clone())));
         }
         if assignment.template.is_container() {
-            let started = self.start_container(&assignment, &digest).await;
+            let started = match brake.run_until_cancelled(self.start_container(&assignment, &digest)).await {
+                Some(started) => started,
+                None => {
+                    if let Some(containers) = &self.containers {
+                        containers.end(&assignment.replica, &assignment.uid, &brake).await;
+                    }
+                    Err(StartError::Lapsed)
+                }
+            };
             return Outcome::Started(assignment.replica, started.map(Begun::Target));
         }
         let _slot = self.starts.acquire().await.ok();
@@ -438,21 +457,21 @@ impl Tools {
         Outcome::Ended(replica, report)
     }
 
-    /// Serves other nodes for a while longer, and then waits for what is in flight.
+    /// Serves other nodes for a while longer, and then waits for what is in flight. With the brake, it waits for nothing.
     pub(crate) async fn stop(
         self: Arc<Self>,
         (replica, uid): (ReplicaKey, Option<Uid>),
         target: Option<Arc<Target>>,
-        linger: Duration,
+        (linger, brake): (Duration, CancellationToken),
     ) -> Outcome {
         if !linger.is_zero() {
-            tokio::time::sleep(linger).await;
+            brake.run_until_cancelled(tokio::time::sleep(linger)).await;
         }
         if let Some(target) = target {
-            target.drain(self.drain).await;
+            target.drain(self.drain, &brake).await;
         }
         if let (Some(containers), Some(uid)) = (&self.containers, &uid) {
-            containers.end(&replica, uid).await;
+            containers.end(&replica, uid, &brake).await;
         }
         let (logs, stopped) = (self.logs.clone(), replica.clone());
         // It only tidies up: the replica is gone, whether that works or not.

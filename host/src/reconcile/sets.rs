@@ -79,6 +79,7 @@ impl Reconciler {
     pub(super) fn desire(&mut self, message: Desired) {
         let newest = self.newest_fence();
         let Desired { fence, base, upsert, remove } = message;
+        let is_restored = fence.epoch > self.desired.fence.epoch;
         let before = self.named_by(base, &upsert, &remove);
         let items = upsert.iter().map(|assignment| (assignment.replica.clone(), assignment.clone()));
         match self.desired.apply(newest, (fence, base), items, &remove) {
@@ -90,6 +91,9 @@ impl Reconciler {
                 }
                 self.unsaved.desired.push(fence, base, upsert, remove);
                 self.outbox.fence_changed();
+                if is_restored {
+                    self.outbox.repeat();
+                }
             }
             Verdict::Unchanged => self.lease_learns(true),
             Verdict::Refused => refused("desired set", fence, self.desired.fence),
@@ -146,9 +150,9 @@ impl Reconciler {
             if ended.is_some_and(|end| after.is_none_or(|after| after.uid != end.uid)) {
                 self.observed.ended.remove(&replica);
             }
-            match after.is_some_and(|after| after.task.is_some()) && !self.observed.ended.contains_key(&replica) {
-                true => _ = self.lease.tasks.insert(replica.clone()),
-                false => _ = self.lease.tasks.remove(&replica),
+            match after.is_some_and(Assignment::needs_lease) && !self.observed.ended.contains_key(&replica) {
+                true => _ = self.holders.replicas.insert(replica.clone()),
+                false => _ = self.holders.replicas.remove(&replica),
             }
             self.dirty.replica(replica);
         }

@@ -172,6 +172,7 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
         trust: None,
         settings: None,
         task: None,
+        stop: false,
     }
 }
 

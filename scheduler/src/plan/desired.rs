@@ -34,6 +34,7 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         trust: revision.trust.clone(),
         settings: revision.settings.clone(),
         task: replica.is_task().then(|| task(workload, replica)),
+        stop: replica.spec.stop && !replica.is_task(),
     })
 }
 
@@ -43,7 +44,7 @@ fn task(workload: &Workload, replica: &Replica) -> Task {
 }
 
 /// What of an assignment may differ the next time.
-type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>, Option<Task>);
+type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>, Option<Task>, bool);
 
 /// What one link was told.
 #[derive(Debug, Default)]
@@ -92,8 +93,8 @@ impl Told {
         for key in touched {
             match assignment(state, node, &key) {
                 Some(assignment) => {
-                    let Assignment { uid, trust, settings, task, .. } = &assignment;
-                    let now = (uid.clone(), trust.clone(), settings.clone(), *task);
+                    let Assignment { uid, trust, settings, task, stop, .. } = &assignment;
+                    let now = (uid.clone(), trust.clone(), settings.clone(), *task, *stop);
                     if self.assigned.insert(key, now.clone()) != Some(now) {
                         delta.upsert.push(assignment);
                     }

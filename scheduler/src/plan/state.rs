@@ -167,6 +167,12 @@ impl Workload {
         owners.iter().any(|owner| owner.kind == kind && owner.uid == metadata.uid)
     }
 
+    /// Whether a replica runs only while its node holds a lease: what it was made from says so.
+    pub fn is_exclusive(&self, replica: &Replica) -> bool {
+        let revision = self.revisions.get(&replica.spec.revision);
+        revision.is_some_and(|revision| revision.template.is_exclusive())
+    }
+
     /// Whether a schedule made it.
     pub fn is_made_by(&self, schedule: &Uid) -> bool {
         let Some(job) = &self.job else { return false };
@@ -356,13 +362,16 @@ impl State {
         }
     }
 
-    /// Notes that a node's lease has lapsed, or may not have. Answers the jobs that this has to do with.
+    /// Notes that a node's lease has lapsed, or may not have. Answers the jobs and services that this has to do with.
     pub fn set_lapsed(&mut self, name: &NodeName, is_lapsed: bool) -> Vec<ServiceKey> {
         let Some(node) = self.nodes.get_mut(name) else { return Vec::new() };
         node.is_lapsed = is_lapsed;
         let owners = self.nodes.get(name).into_iter().flat_map(|node| &node.replicas);
-        let owners = owners.filter_map(|replica| self.owner(replica));
-        owners.filter(|key| self.workloads.get(key).is_some_and(|workload| workload.job.is_some())).collect()
+        let owned = owners.filter_map(|replica| Some((self.owner(replica)?, self.replica(replica)?)));
+        let needs_lease = |(key, replica): &(ServiceKey, &Arc<Replica>)| {
+            replica.is_task() || self.workloads.get(key).is_some_and(|workload| workload.is_exclusive(replica))
+        };
+        owned.filter(needs_lease).map(|(key, _)| key).collect()
     }
 
     pub fn set_revision(&mut self, key: &ServiceKey, name: RevisionName, revision: Option<Arc<Revision>>) {

@@ -22,7 +22,15 @@ pub struct Seen<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wants {
     pub replicas: u32,
-    pub blocked: Option<String>,
+    pub blocked: Option<Blocked>,
+}
+
+/// What keeps a replica from being made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// One word for programs.
+    pub reason: &'static str,
+    pub message: String,
 }
 
 /// The status of a service with these replicas, in the order of their names.
@@ -48,7 +56,7 @@ pub fn status(
         true => ("Ready".to_owned(), format!("{serving_new} of {wanted} replicas of {revision} are ready")),
         false => {
             let progress = progress(revision, wanted, serving_new, serving_old);
-            let blocked = || wants.blocked.clone().map(|message| ("NoNodeFits".to_owned(), message));
+            let blocked = || wants.blocked.clone().map(|Blocked { reason, message }| (reason.to_owned(), message));
             trouble(replicas)
                 .or_else(blocked)
                 .map_or(("Progressing".to_owned(), progress.clone()), |(reason, message)| {

@@ -229,10 +229,14 @@ impl World {
                     replica.spec.moves_to = to;
                     self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
                 }
-                Action::StopReplica { .. }
-                | Action::SetJobStatus(_)
-                | Action::CreateJob { .. }
-                | Action::DeleteJob { .. } => panic!("{action:?} is for jobs"),
+                Action::StopReplica { name } => {
+                    let mut replica = waiting(&name);
+                    replica.spec.stop = true;
+                    self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
+                }
+                Action::SetJobStatus(_) | Action::CreateJob { .. } | Action::DeleteJob { .. } => {
+                    panic!("{action:?} is for jobs")
+                }
                 Action::DeleteReplica { name } => self.state.set_replica(&plan.service, &name, None),
                 Action::SetStatus(status) => {
                     let workload = self.state.workload(&plan.service).unwrap();

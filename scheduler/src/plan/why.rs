@@ -11,6 +11,7 @@ use skiff_api::resource::{Replica, Replicas, Service};
 use skiff_api::why::{Why, WhyFilter, WhyReplica};
 
 use super::board::{Access, Ask, Board, Peers, Refusal, Seat};
+use super::exclusive::{self, Standing};
 use super::placement::rough;
 use super::state::{Health, NamespaceState};
 use super::{State, Workload};
@@ -85,7 +86,12 @@ impl Teller<'_> {
         if let Some(to) = &replica.spec.moves_to {
             reasons.push(format!("it moves to {to}: a successor starts there first"));
         }
-        match (seat.access, Health::of(replica, self.state, &self.service.spec.offline, self.now)) {
+        let health = Health::of(replica, self.state, &self.service.spec.offline, self.now);
+        if let Some(waits) = self.ends(replica, health) {
+            reasons.push(waits);
+            return reasons;
+        }
+        match (seat.access, health) {
             (_, Health::Lost) => reasons.push("its node is dead: a successor takes its place".to_owned()),
             (Access::Draining, _) => reasons.push("the node is drained: it goes once a successor answers".to_owned()),
             (Access::Suspect, _) => {
@@ -94,6 +100,25 @@ impl Teller<'_> {
             _ => {}
         }
         reasons
+    }
+
+    /// How one goes that may run in one place only.
+    fn ends(&self, replica: &Replica, health: Health) -> Option<String> {
+        if !self.service.spec.is_exclusive() && !self.workload.is_exclusive(replica) {
+            return None;
+        }
+        let node = replica.spec.node.as_ref()?;
+        let name = skiff_api::ReplicaName::new(replica.metadata.name.clone());
+        match exclusive::standing(self.state, self.workload, replica) {
+            Standing::Stops(until) => {
+                Some(format!("it is to stop; a successor {}", exclusive::waits(&name, node, until)))
+            }
+            Standing::Runs if health == Health::Unknown => {
+                let node = format!("node {node} cannot be heard");
+                Some(format!("{node}: another one starts elsewhere once it is dead and its lease has lapsed"))
+            }
+            Standing::Runs | Standing::Unplaced | Standing::Gone => None,
+        }
     }
 
     fn others(&self, replica: &Replica) -> Peers {
