@@ -9,7 +9,7 @@ use crate::grant::Allow;
 use crate::id::Name;
 use crate::image::ImageRef;
 use crate::resource::{
-    BucketGrant, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec,
+    BucketGrant, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec, Volume,
 };
 
 pub type Revision = Object<RevisionSpec>;
@@ -38,6 +38,8 @@ pub struct Template {
     pub args: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,
@@ -70,7 +72,12 @@ pub struct Template {
 impl Template {
     /// Whether what is made from it may run in one place only.
     pub fn is_exclusive(&self) -> bool {
-        self.exclusive
+        self.exclusive || self.bound_by().is_some()
+    }
+
+    /// The volume that keeps it on one node, if there is one.
+    pub fn bound_by(&self) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.binds())
     }
 }
 

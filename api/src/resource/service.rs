@@ -10,7 +10,8 @@ use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{
-    BucketGrant, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
+    BucketGrant, Home, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
+    Volume,
 };
 
 pub type Service = Object<ServiceSpec>;
@@ -36,6 +37,10 @@ pub struct ServiceSpec {
     /// Where a container listens. Requests go to the port called `http`, or to the only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// What a container keeps beside its image. With one that has a name, or that it writes to, the service is `exclusive`, and stays
+    /// on the node that has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.
     #[serde(default)]
     pub replicas: Replicas,
@@ -95,6 +100,7 @@ impl ServiceSpec {
             worker: None,
             args: Vec::new(),
             ports: Vec::new(),
+            volumes: Vec::new(),
             replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
@@ -121,7 +127,12 @@ impl ServiceSpec {
 
     /// Whether at most one copy of it may run.
     pub fn is_exclusive(&self) -> bool {
-        self.exclusive
+        self.exclusive || self.bound_by().is_some()
+    }
+
+    /// The volume that keeps it on one node, if there is one.
+    pub fn bound_by(&self) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.binds())
     }
 
     /// The part of the spec that a replica is made from: a change of it makes a new revision.
@@ -131,6 +142,7 @@ impl ServiceSpec {
             runtime: self.runtime,
             args: self.args.clone(),
             ports: self.ports.clone(),
+            volumes: self.volumes.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
@@ -155,6 +167,7 @@ impl ServiceSpec {
             runtime,
             args,
             ports,
+            volumes,
             timeout,
             in_flight,
             resources,
@@ -173,6 +186,7 @@ impl ServiceSpec {
         self.runtime = runtime;
         self.args = args;
         self.ports = ports;
+        self.volumes = volumes;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;
         self.resources = resources;
@@ -387,6 +401,9 @@ pub struct ServiceStatus {
     /// The newest revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionName>,
+    /// The node that has its volumes, once one has: a copy runs there or nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

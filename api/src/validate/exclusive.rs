@@ -12,7 +12,10 @@ pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
     if !spec.is_exclusive() {
         return;
     }
-    let why = "with exclusive: true";
+    let why = match spec.bound_by() {
+        Some(volume) if !spec.exclusive => format!("with the volume {}", volume.called()),
+        _ => "with exclusive: true".to_owned(),
+    };
     if spec.replicas.count().is_none_or(|count| count > 1) {
         let message = format!("{} is more than the one copy that may run {why}", spec.replicas);
         faults.push(Fault::new("replicas", message, "write 1, or 0 to stop it"));

@@ -47,6 +47,10 @@ pub struct Desired {
     pub base: Base,
     pub upsert: Vec<Assignment>,
     pub remove: Vec<ReplicaKey>,
+    /// The services whose volumes are on the node, all of them: whatever else it has of volumes goes. `None`: it is as it was
+    /// the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<Uid>>,
 }
 
 /// One replica for the node.
@@ -72,6 +76,9 @@ pub struct Assignment {
     /// Of a service's replica: it is to stop, and the node is to say that it has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop: bool,
+    /// Of a replica with volumes that have a name: the service that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uid>,
 }
 
 /// How a replica that runs once is to run.

@@ -21,13 +21,15 @@ use skiff_disk::Disk;
 use skiff_registry::Client;
 use skiff_registry::sign::judge;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, PATIENCE};
 use super::error::Error;
 use super::image::{self, Source};
+use super::volume::{self, Keep};
 use super::{logs, network, shape};
 use crate::logs::Sink;
 
@@ -72,6 +74,8 @@ struct Inner {
     readers: Mutex<BTreeMap<Uid, JoinHandle<()>>>,
     /// Loads under way: whoever wants the same image waits for it.
     loads: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whose volumes stay.
+    keep: watch::Sender<Keep>,
 }
 
 /// How a container ended by itself.
@@ -98,7 +102,9 @@ impl Containers {
     /// Blocks.
     pub(crate) fn new(owner: Owner) -> Self {
         image::clean(&owner.disk, &owner.scratch);
-        Self(Arc::new(Inner { owner, known: Mutex::default(), readers: Mutex::default(), loads: Mutex::default() }))
+        let (known, readers, loads) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (keep, _) = watch::channel(Keep::default());
+        Self(Arc::new(Inner { owner, known, readers, loads, keep }))
     }
 
     fn engine(&self) -> &Engine {
@@ -165,6 +171,9 @@ impl Containers {
 
     async fn create(&self, name: &str, assignment: &Assignment, digest: &Digest) -> Result<(), Error> {
         let node = &self.0.owner.node;
+        look(assignment).await?;
+        let epoch = self.0.keep.borrow().epoch;
+        volume::make(self.engine(), node, assignment, epoch).await?;
         network::create(self.engine(), name, &shape::labels(node, assignment)).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let body = shape::body(node, assignment, shape::image(digest), cores);
@@ -174,7 +183,8 @@ impl Containers {
             self.engine().ask("create a container", create).await?;
             let start =
                 async |docker: bollard::Docker| docker.start_container(name, None::<StartContainerOptions>).await;
-            self.engine().ask("start a container", start).await
+            self.engine().ask("start a container", start).await?;
+            look(assignment).await
         };
         let made = made.await;
         if made.is_err() {
@@ -360,6 +370,44 @@ impl Containers {
         Ok(())
     }
 
+    /// Whose volumes stay is known anew.
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Keep)) {
+        self.0.keep.send_if_modified(|keep| {
+            let before = keep.clone();
+            change(keep);
+            *keep != before
+        });
+    }
+
+    /// Removes volumes that nobody wants any more, for as long as it is asked to.
+    pub(crate) async fn sweep_volumes(self) {
+        let mut changes = self.0.keep.subscribe();
+        loop {
+            let mut pause = PAUSE;
+            changes.mark_unchanged();
+            loop {
+                if self.0.keep.borrow().services.is_none() {
+                    break;
+                }
+                let swept = volume::sweep(self.engine(), &self.0.owner.node, || self.0.keep.borrow().clone()).await;
+                match swept {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(%error, "cannot look for volumes; trying again"),
+                }
+                // What is said meanwhile is looked at at once.
+                let Err(_) = timeout(pause, changes.changed()).await else {
+                    pause = PAUSE;
+                    continue;
+                };
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Kills and removes it, and its network. It may be gone.
     async fn remove(&self, name: &str) -> Result<(), Error> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -398,6 +446,12 @@ impl Containers {
             reader.abort();
         }
     }
+}
+
+/// Reading a disk may take its time.
+async fn look(assignment: &Assignment) -> Result<(), Error> {
+    let assignment = assignment.clone();
+    spawn_blocking(move || volume::look(&assignment)).await.unwrap_or(Ok(()))
 }
 
 fn is_running(found: &ContainerInspectResponse) -> bool {

@@ -48,6 +48,12 @@ pub(crate) enum Error {
     NotListening { port: u16, after: Duration, lines: String },
     #[error("a limit of {memory} is too little for an engine (hint: raise limits.memory)")]
     LittleMemory { memory: Bytes },
+    #[error("hostPath {path} {why}")]
+    HostPath { path: String, why: String },
+    #[error("the engine's volume {name} is not this node's (hint: remove it, `docker volume rm {name}`)")]
+    ForeignVolume { name: String },
+    #[error("it has a volume, and nobody says whose (hint: run the same version of skiff on the control plane)")]
+    NoOwner,
 }
 
 impl Error {
@@ -77,6 +83,7 @@ impl Error {
             Self::NotSigned(_) => "NotSigned",
             Self::Exited(_) => "Exited",
             Self::NotListening { .. } => "NotListening",
+            Self::HostPath { .. } | Self::ForeignVolume { .. } | Self::NoOwner => "VolumeUnavailable",
             Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } => "StartFailed",
         }
     }

@@ -127,6 +127,8 @@ impl Reconciler {
         let wanted = may_go_on.map(|assignment| assignment.uid.clone()).collect();
         let mut helpers = JoinSet::new();
         helpers.spawn(parts.tools.sweep(wanted));
+        parts.tools.keep(|keep| keep.told(parts.desired.fence.epoch, None));
+        helpers.spawn(parts.tools.sweep_volumes());
         Self {
             tools: Arc::new(parts.tools),
             gateway: parts.gateway,

@@ -132,6 +132,7 @@ mod tests {
             settings: None,
             task: None,
             stop: false,
+            owner: None,
         }
     }
 

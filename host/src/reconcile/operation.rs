@@ -21,7 +21,7 @@ use super::worker::Halt;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Buckets, Outbound, Reach, Stores};
 use crate::compile::{CompileError, Compiler};
-use crate::docker::{self, Callee, Containers, Exit};
+use crate::docker::{self, Callee, Containers, Exit, Keep};
 use crate::gateway::{Driver, Target};
 use crate::logs::{Logs, Sink};
 use crate::metrics::Metrics;
@@ -320,6 +320,23 @@ impl Tools {
         async move {
             if let Some(containers) = containers {
                 containers.sweep(wanted).await;
+            }
+        }
+    }
+
+    /// Whose volumes stay is known anew.
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Keep)) {
+        if let Some(containers) = &self.containers {
+            containers.keep(change);
+        }
+    }
+
+    /// Removes volumes that nobody wants any more, for as long as it is asked to.
+    pub(crate) fn sweep_volumes(&self) -> impl Future<Output = ()> + Send + 'static {
+        let containers = self.containers.clone();
+        async move {
+            if let Some(containers) = containers {
+                containers.sweep_volumes().await;
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skiff_api::resource::Replica;
+use skiff_api::resource::{Replica, Template};
 use skiff_api::settings::Settings;
 use skiff_api::wire::{Assignment, ServiceRoutes, Task};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
@@ -35,7 +35,14 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         settings: revision.settings.clone(),
         task: replica.is_task().then(|| task(workload, replica)),
         stop: replica.spec.stop && !replica.is_task(),
+        owner: owner_of(&revision.template, replica),
     })
+}
+
+/// Whose its volumes are, where it has some that have a name.
+fn owner_of(template: &Template, replica: &Replica) -> Option<Uid> {
+    let has_some = template.volumes.iter().any(|volume| volume.name.is_some());
+    has_some.then(|| replica.metadata.owners.first().map(|owner| owner.uid.clone()))?
 }
 
 fn task(workload: &Workload, replica: &Replica) -> Task {

@@ -51,6 +51,10 @@ pub enum Fault {
     Doubled {
         replica: ReplicaName,
     },
+    /// It places a copy on another node than the one that has its volumes.
+    AwayFromHome {
+        replica: ReplicaName,
+    },
     /// It forgets a copy that may run yet, of what may run in one place only.
     Forgotten {
         replica: ReplicaName,
@@ -70,6 +74,7 @@ impl fmt::Display for Fault {
             Self::DuplicateName { name } => write!(f, "{name} would exist twice"),
             Self::Missing { name } => write!(f, "{name} does not exist"),
             Self::Doubled { replica } => write!(f, "{replica} would run beside another copy"),
+            Self::AwayFromHome { replica } => write!(f, "{replica} would run without its volumes"),
             Self::Forgotten { replica } => write!(f, "{replica} would be forgotten while it may run"),
             Self::NoService => write!(f, "the service or job does not exist"),
         }
@@ -168,7 +173,16 @@ impl<'a> Lint<'a> {
         let starts = |(name, replica): &(&&ReplicaName, &Seen<'_>)| {
             replica.node.is_some() && before.get(**name).is_none_or(|before| before.node.is_none())
         };
-        let started: Vec<&&ReplicaName> = after.iter().filter(starts).map(|(name, _)| name).collect();
+        let started: Vec<&ReplicaName> = after.iter().filter(starts).map(|(name, _)| *name).collect();
+        let bound = service.filter(|service| service.spec.bound_by().is_some());
+        if let Some(home) = bound.and_then(|service| service.status.home.as_ref()) {
+            let away = |name: &&&ReplicaName| {
+                let node = after.get(**name).and_then(|replica| replica.node);
+                let machine = node.and_then(|node| self.state.node(node)?.node.as_ref());
+                node != Some(&home.node) || machine.is_none_or(|machine| machine.metadata.uid != home.uid)
+            };
+            faults.extend(started.iter().filter(away).map(|name| Fault::AwayFromHome { replica: (*name).clone() }));
+        }
         if is_exclusive && may_run + started.len() > 1 {
             faults.extend(started.into_iter().map(|name| Fault::Doubled { replica: (*name).clone() }));
         }

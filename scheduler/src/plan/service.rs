@@ -21,6 +21,8 @@ use super::state::{self, Health};
 use super::status::{self, Blocked, READY, Seen};
 use super::{Action, Board, Names, Plan, PlannedEvent, State, Workload, job};
 
+mod one;
+
 /// The next step for a service or job. `board` is shared by the plans of one round; `now` dates what changes.
 pub fn plan(state: &State, key: &ServiceKey, board: &mut Board, names: &mut Names, now: Timestamp) -> Plan {
     let Some(workload) = state.workload(key) else { return Plan::nothing(key.clone()) };
@@ -133,75 +135,6 @@ impl<'a> Builder<'a> {
         self.drop_revisions();
         self.set_status(&removed);
         self.plan
-    }
-
-    /// One copy, which starts when no other one may run any more. Answers what goes.
-    fn one_at_most(
-        &mut self,
-        wanted: u32,
-        board: &mut Board,
-        peers: &mut Peers,
-        names: &mut Names,
-    ) -> Vec<rollout::Removal> {
-        self.wanted = usize::try_from(wanted.min(1)).unwrap_or_default();
-        self.report_scaling(wanted);
-        let copies = self.copies();
-        let exclusive::Step { stop, remove, keeps, may_start } =
-            exclusive::plan(self.wanted > 0, self.target.number(), &copies);
-        let why = |name: &ReplicaName| {
-            let copy = copies.iter().find(|copy| copy.name == *name);
-            match copy {
-                Some(copy) if copy.health == Health::Lost => Why::Lost,
-                Some(copy) if copy.number != self.target.number() => Why::Replaced,
-                Some(copy) if !copy.stays => Why::Moved,
-                _ => Why::Surplus,
-            }
-        };
-        let events: Vec<_> =
-            stop.iter().map(|name| stopping(self.kind, self.key, name, &self.stops_because(name, why(name)))).collect();
-        self.plan.events.extend(events);
-        self.plan.actions.extend(stop.into_iter().map(|name| Action::StopReplica { name }));
-        let removals: Vec<_> = remove.into_iter().map(|name| rollout::Removal { why: Why::Ended, name }).collect();
-        match (may_start, &keeps) {
-            (true, None) => {
-                let mut taken: BTreeSet<ReplicaName> = self.workload.replicas.keys().cloned().collect();
-                let choice = self.place(board, peers, self.service.spec.resources);
-                self.add(choice, &mut taken, names);
-            }
-            (true, Some(_)) => {
-                let removed = removals.iter().map(|removal| removal.name.clone()).collect();
-                self.place_waiting(board, peers, &removed);
-            }
-            (false, _) => self.blocked = self.waits_for(&copies),
-        }
-        removals
-    }
-
-    /// Why nothing may start yet.
-    fn waits_for(&self, copies: &[exclusive::Copy]) -> Option<Blocked> {
-        let stops = copies.iter().find_map(|copy| match copy.standing {
-            exclusive::Standing::Stops(until) => Some((&copy.name, until)),
-            _ => None,
-        });
-        let (name, until) = stops?;
-        let node = self.workload.replicas.get(name)?.spec.node.as_ref()?;
-        Some(Blocked { reason: "Exclusive", message: exclusive::waits(name, node, until) })
-    }
-
-    fn copies(&mut self) -> Vec<exclusive::Copy> {
-        let workload = self.workload;
-        let mut copies = Vec::with_capacity(workload.replicas.len());
-        for (name, replica) in &workload.replicas {
-            self.wake_when_given_up(replica);
-            copies.push(exclusive::Copy {
-                name: name.clone(),
-                number: self.number(&replica.spec.revision),
-                health: self.health(replica),
-                stays: self.stays(replica),
-                standing: exclusive::standing(self.state, workload, replica),
-            });
-        }
-        copies
     }
 
     /// Makes the revision that is wanted, where it is not there.
@@ -434,17 +367,6 @@ impl<'a> Builder<'a> {
         step.remove.into_iter().chain(strays).collect()
     }
 
-    /// Why one is told to stop before anything takes its place.
-    fn stops_because(&self, name: &ReplicaName, why: Why) -> String {
-        let node = self.node_of(name);
-        match why {
-            Why::Replaced => format!("{} is to replace it, and it may run in one place only", self.target.name()),
-            Why::Moved => format!("it has to leave {node}, and may run in one place only"),
-            Why::Lost => format!("{node} is dead"),
-            Why::Surplus | Why::Unwanted | Why::Ended => format!("{} replicas are wanted", self.service.spec.replicas),
-        }
-    }
-
     fn node_of(&self, name: &ReplicaName) -> &str {
         let node = self.workload.replicas.get(name).and_then(|replica| replica.spec.node.as_ref());
         node.map_or("its node", NodeName::as_str)
@@ -469,31 +391,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// One that may run in one place only is told to stop, and goes once it has: also where its service is not so any more, for
-    /// it may be again. Answers whether it stays meanwhile.
-    fn ends_first(&mut self, name: &ReplicaName) -> bool {
-        let Some(replica) = self.workload.replicas.get(name).filter(|replica| self.workload.is_exclusive(replica))
-        else {
-            return false;
-        };
-        let standing = exclusive::standing(self.state, self.workload, replica);
-        if standing == exclusive::Standing::Runs {
-            self.plan.actions.push(Action::StopReplica { name: name.clone() });
-        }
-        matches!(standing, exclusive::Standing::Runs | exclusive::Standing::Stops(_))
-    }
-
-    /// How it is known that one may not run any more.
-    fn ended_because(&self, name: &ReplicaName) -> String {
-        let node = self.node_of(name);
-        match self.workload.replicas.get(name) {
-            Some(replica) if replica.spec.node.is_none() => "it had not begun".to_owned(),
-            Some(replica) if replica.status.ended => format!("{node} has stopped it"),
-            Some(replica) if self.workload.is_exclusive(replica) => format!("the lease of {node} has lapsed"),
-            _ => format!("{node} was removed"),
-        }
-    }
-
     fn workload_resources(&self, revision: &RevisionName) -> Resources {
         self.workload
             .revisions
@@ -507,6 +404,13 @@ impl<'a> Builder<'a> {
     }
 
     fn place(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
+        match self.service.spec.bound_by() {
+            Some(volume) => self.place_at_home(board, peers, volume, wanted),
+            None => self.place_anywhere(board, peers, wanted),
+        }
+    }
+
+    fn place_anywhere(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
         self.within_quota(board, wanted)?;
         let ask = self.ask(wanted);
         let choice = placement::place(board, &ask, peers).map_err(Waits::NoNodeFits)?;
@@ -585,7 +489,7 @@ impl<'a> Builder<'a> {
         }
         seen.sort_unstable_by_key(|replica| replica.name);
         let wanted = u32::try_from(self.wanted).unwrap_or(u32::MAX);
-        let wants = status::Wants { replicas: wanted, blocked: self.blocked.clone() };
+        let wants = status::Wants { replicas: wanted, blocked: self.blocked.clone(), home: self.home() };
         let status = status::status(self.service, self.target.name(), &wants, &seen, self.now);
         if status == self.service.status {
             return;

@@ -28,6 +28,8 @@ pub struct State {
     namespaces: BTreeMap<Name, NamespaceState>,
     /// Replicas that are to move.
     moving: BTreeSet<ReplicaKey>,
+    /// The services whose volumes a machine has.
+    homes: BTreeMap<Uid, BTreeSet<Uid>>,
     /// Nodes of which something changed since somebody asked.
     changed: BTreeSet<NodeName>,
     /// Machines that were removed from the cluster. It only grows.
@@ -270,7 +272,25 @@ impl State {
             true => self.everywhere.insert(key.clone()),
             false => self.everywhere.remove(&key),
         };
+        let before = self.workloads.get(&key).and_then(|workload| workload.service.as_ref());
+        if let Some((machine, service)) = before.and_then(home_of)
+            && let Some(services) = self.homes.get_mut(&machine)
+        {
+            services.remove(&service);
+            if services.is_empty() {
+                self.homes.remove(&machine);
+            }
+        }
+        if let Some((machine, service)) = service.as_ref().and_then(home_of) {
+            self.homes.entry(machine).or_default().insert(service);
+        }
         self.change(&key, |workload| workload.service = service);
+    }
+
+    /// The services whose volumes are on a node, where there are some.
+    pub fn volumes_on(&self, node: &NodeName) -> Option<&BTreeSet<Uid>> {
+        let machine = &self.nodes.get(node)?.node.as_ref()?.metadata.uid;
+        self.homes.get(machine)
     }
 
     pub fn set_job(&mut self, key: &ServiceKey, job: Option<Arc<Job>>) {
@@ -470,6 +490,12 @@ impl State {
             self.nodes.remove(name);
         }
     }
+}
+
+/// The machine that has a service's volumes, and the service.
+fn home_of(service: &Arc<Service>) -> Option<(Uid, Uid)> {
+    let home = service.status.home.as_ref()?;
+    Some((home.uid.clone(), service.metadata.uid.clone()))
 }
 
 /// The Configs and Secrets that a template names.

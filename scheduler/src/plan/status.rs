@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use skiff_api::RevisionName;
-use skiff_api::resource::{Condition, ReplicaStatus, Replicas, Service, ServiceStatus};
+use skiff_api::resource::{Condition, Home, ReplicaStatus, Replicas, Service, ServiceStatus};
 
 use super::state::Health;
 
@@ -23,6 +23,8 @@ pub struct Seen<'a> {
 pub struct Wants {
     pub replicas: u32,
     pub blocked: Option<Blocked>,
+    /// The node that has its volumes.
+    pub home: Option<Home>,
 }
 
 /// What keeps a replica from being made.
@@ -72,6 +74,7 @@ pub fn status(
         updated: count(&|replica| replica.is_updated),
         ready: serving_new + serving_old,
         revision: Some(revision.clone()),
+        home: wants.home.clone(),
         conditions: vec![Condition { name: READY.to_owned(), status: ready, reason, message, since }],
     }
 }
@@ -121,7 +124,7 @@ mod tests {
                 status,
             })
             .collect();
-        let wants = Wants { replicas: wanted, blocked: None };
+        let wants = Wants { replicas: wanted, blocked: None, home: None };
         status(&service, &RevisionName::new("cart-2"), &wants, &seen, Timestamp::UNIX_EPOCH)
     }
 
@@ -155,7 +158,7 @@ mod tests {
         let mut service = testing::service("cart", 0, memory(1));
         let revision = RevisionName::new("cart-1");
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let wants = |replicas| Wants { replicas, blocked: None };
+        let wants = |replicas| Wants { replicas, blocked: None, home: None };
         service.status = status(&service, &revision, &wants(0), &[], at(5));
         service.status = status(&service, &revision, &wants(0), &[], at(6));
         assert_eq!(service.status.condition(READY).unwrap().since, at(5));

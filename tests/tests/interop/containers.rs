@@ -11,7 +11,7 @@ use skiff_tests::{Cluster, guest, within};
 
 use super::docker::{import, log_in, pushed};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server: what it is asked for decides what becomes of it. With another first word it crashes, or ignores SIGTERM.
 const SERVER: &str = r#"
@@ -45,56 +45,61 @@ const SERVER: &str = r#"
     }
 "#;
 
-struct World {
+pub(super) struct World {
     // A cluster ends before its engine.
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     engine: Engine,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     fn new() -> Self {
+        Self::of(SERVER)
+    }
+
+    /// With that program as `native:1`.
+    pub(super) fn of(program: &str) -> Self {
         let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
         let cluster = Cluster::builder().arg(&format!("--docker={}", engine.socket().display())).start();
         let world = Self { cluster, engine, _folder: folder };
-        world.push(world._folder.path());
+        world.push(world._folder.path(), program);
         world
     }
 
-    fn push(&self, folder: &Path) {
+    fn push(&self, folder: &Path, program: &str) {
         let docker = self.docker();
         let registry = self.cluster.api_addr().to_string();
         log_in(&docker, &registry, &self.cluster.token());
-        let program = std::fs::read(static_program(folder, "server", SERVER)).unwrap();
+        let program = std::fs::read(static_program(folder, "server", program)).unwrap();
         let image = format!("{registry}/default/native:1");
         import(&docker, folder, ("server", &program), &image);
         pushed(&docker, &image);
         docker.ok(&["rmi", &image]);
     }
 
-    fn docker(&self) -> Docker<'_> {
+    pub(super) fn docker(&self) -> Docker<'_> {
         self.engine.docker("tester")
     }
 
-    fn apply(&self, name: &str, rest: &str) {
+    pub(super) fn apply(&self, name: &str, rest: &str) {
         let file = self.cluster.write(&format!("{name}.yaml"), format!("kind: Service\nname: {name}\n{rest}"));
         self.cluster.skiff(&["apply", "-f", &file]).ok();
     }
 
     /// The ids of Skiff's containers, those that have ended included.
-    fn containers(&self) -> Vec<String> {
+    pub(super) fn containers(&self) -> Vec<String> {
         let ids = self.docker().ok(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=skiff.node"]);
         ids.lines().map(str::to_owned).collect()
     }
 
-    fn nothing_is_left(&self) {
+    pub(super) fn nothing_is_left(&self) {
         within(PATIENCE, "no container is left", || self.containers().is_empty().then_some(()));
         within(PATIENCE, "no network is left", || {
             self.docker().ok(&["network", "ls", "--quiet", "--filter", "label=skiff.node"]).is_empty().then_some(())
         });
     }
 
-    fn eventually_said(&self, what: &[&str], expected: &str) -> String {
+    pub(super) fn eventually_said(&self, what: &[&str], expected: &str) -> String {
         within(PATIENCE, &format!("{what:?} says {expected:?}"), || {
             let said = self.cluster.skiff(what).ok().stdout;
             said.contains(expected).then_some(said)
@@ -256,5 +261,4 @@ fn what_does_not_hold_for_a_container_is_refused() {
     refused("image: native:1\nallow: {services: [cart]}\n", "it reaches nothing");
     refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
     refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
-    refused("image: native:1\nvolumes: [data]\n", "volumes");
 }

@@ -119,7 +119,7 @@ impl Machine {
         if let ToNode::Lease { asked_ms } = message {
             self.lease.offered(asked_ms, now_ms);
         }
-        let ToNode::Desired(Desired { fence, base, upsert, remove }) = message else { return None };
+        let ToNode::Desired(Desired { fence, base, upsert, remove, .. }) = message else { return None };
         let items: Vec<_> = upsert.into_iter().map(|one| (one.replica.clone(), one)).collect();
         let mut newest = self.desired.fence;
         let base = match (self.mutant, base) {

@@ -34,6 +34,7 @@ fn assignment(name: &str, image: &str) -> (ReplicaKey, Assignment) {
             settings: None,
             task: None,
             stop: false,
+            owner: None,
         },
     )
 }

@@ -31,6 +31,11 @@ fn fleet() {
 }
 
 #[test]
+fn volumes() {
+    check(include_str!("volumes.txt"));
+}
+
+#[test]
 fn exclusive() {
     check(include_str!("exclusive.txt"));
 }
@@ -68,6 +73,17 @@ fn run(world: &mut World, words: &[&str], output: &mut String) {
         ["lapsed", name] => drop(world.state.set_lapsed(&NodeName::new(*name), true)),
         ["removed", name] => world.state.set_node(&NodeName::new(*name), None),
         ["exclusive", name] => world.change_service(name, |spec| spec.exclusive = true),
+        ["docker", name] => world.change_node(name, |node| {
+            node.status.docker = "1".to_owned();
+            node.metadata.uid = skiff_api::Uid::new(format!("uid of {name}"));
+        }),
+        ["volumes", name, volumes] => world.change_service(name, |spec| {
+            spec.volumes = serde_json::from_str(volumes).unwrap();
+        }),
+        ["scale", name, replicas] => {
+            let replicas: u32 = replicas.parse().unwrap();
+            world.change_service(name, |spec| spec.replicas = replicas.into());
+        }
         ["update", name] => world.change_service(name, |spec| spec.args.push("more".to_owned())),
         ["stopped", revision] => {
             let ended = ReplicaStatus { ended: true, ..status(Phase::Succeeded, &[]) };
