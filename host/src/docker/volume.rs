@@ -167,8 +167,8 @@ pub(super) async fn sweep(engine: &Engine, node: &Uid, keep: impl Fn() -> Keep) 
 
 /// Whether the paths of the machine are there, and lead where they say. Blocks.
 pub(super) fn look(assignment: &Assignment) -> Result<(), Error> {
-    let paths = assignment.template.volumes.iter().filter_map(|volume| volume.host_path.as_ref());
-    paths.map(|path| look_at(path.as_str())).collect()
+    let mut paths = assignment.template.volumes.iter().filter_map(|volume| volume.host_path.as_ref());
+    paths.try_for_each(|path| look_at(path.as_str()))
 }
 
 fn look_at(path: &str) -> Result<(), Error> {

@@ -52,6 +52,16 @@ pub(super) struct World {
     _folder: tempfile::TempDir,
 }
 
+/// Makes an image of a program, and pushes it as `native:1`.
+pub(super) fn push(docker: &Docker<'_>, folder: &Path, (registry, token): (&str, &str), program: &str) {
+    log_in(docker, registry, token);
+    let program = std::fs::read(static_program(folder, "server", program)).unwrap();
+    let image = format!("{registry}/default/native:1");
+    import(docker, folder, ("server", &program), &image);
+    pushed(docker, &image);
+    docker.ok(&["rmi", &image]);
+}
+
 impl World {
     fn new() -> Self {
         Self::of(SERVER)
@@ -62,19 +72,9 @@ impl World {
         let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
         let cluster = Cluster::builder().arg(&format!("--docker={}", engine.socket().display())).start();
         let world = Self { cluster, engine, _folder: folder };
-        world.push(world._folder.path(), program);
+        let registry = world.cluster.api_addr().to_string();
+        push(&world.docker(), world._folder.path(), (&registry, &world.cluster.token()), program);
         world
-    }
-
-    fn push(&self, folder: &Path, program: &str) {
-        let docker = self.docker();
-        let registry = self.cluster.api_addr().to_string();
-        log_in(&docker, &registry, &self.cluster.token());
-        let program = std::fs::read(static_program(folder, "server", program)).unwrap();
-        let image = format!("{registry}/default/native:1");
-        import(&docker, folder, ("server", &program), &image);
-        pushed(&docker, &image);
-        docker.ok(&["rmi", &image]);
     }
 
     pub(super) fn docker(&self) -> Docker<'_> {

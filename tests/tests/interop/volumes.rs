@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Instant;
 
-use skiff_tests::{Cluster, guest, within};
+use skiff_tests::docker::Engine;
+use skiff_tests::{Cluster, Fleet, guest, within};
 
-use super::containers::{PATIENCE, World};
+use super::containers::{PATIENCE, World, push};
 
 /// A server that adds a byte to the file `FILE` when it is asked for `/add`, and answers with its revision and the file's length.
 const KEEPER: &str = r#"
@@ -185,4 +187,32 @@ fn a_component_has_no_volumes() {
     let run = cluster.skiff(&["apply", "-f", &file]);
     assert!(run.code != Some(0) && run.stderr.contains("volumes is for containers"), "{run}");
     assert!(run.stderr.contains("keyvalue"), "{run}");
+}
+
+/// Nobody renews its lease: the control plane may believe that it is gone, and what it runs begin elsewhere.
+#[test]
+fn a_node_that_hears_nobody_ends_its_container_with_the_lease() {
+    let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
+    let mut fleet = Fleet::on_loopback();
+    fleet.join("n1", &[&format!("--docker={}", engine.socket().display())]);
+    let docker = engine.docker("tester");
+    let registry = fleet.server_url().replace("https://", "");
+    let context: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fleet.path("context.json")).unwrap()).unwrap();
+    push(&docker, folder.path(), (&registry, context["token"].as_str().unwrap()), KEEPER);
+    let manifest = format!("kind: Service\nname: keeper\n{}", keeper(1, "{name: data, path: /data}"));
+    let file = fleet.write("keeper.yaml", manifest);
+    fleet.skiff(&["apply", "-f", &file]).ok();
+    assert_eq!(fleet.eventually_answers("n1", "any.test", "/add", 200).text(), "1 1\n");
+    let containers = || docker.ok(&["ps", "--quiet", "--filter", "label=skiff.replica"]);
+
+    fleet.kill_server();
+    let alone = Instant::now();
+    assert!(!containers().is_empty(), "it may go on for a while");
+    within(PATIENCE, "it is ended", || containers().is_empty().then_some(()));
+    let lasted = alone.elapsed();
+    assert!((20..33).contains(&lasted.as_secs()), "it went on for {lasted:?}");
+    assert_ne!(fleet.get("n1", "any.test", "/").map(|answer| answer.status), Some(200));
+    fleet.start_server();
+    assert_eq!(fleet.eventually_answers("n1", "any.test", "/", 200).text(), "1 1\n");
 }
