@@ -4,8 +4,10 @@
 
 mod config;
 mod container;
+mod exclusive;
 mod health;
 mod job;
+mod volume;
 
 pub use config::{DATA_BYTES_MAX, config, secret};
 pub use job::job;
@@ -92,12 +94,13 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         let hint = "its internal host names would read as a cloud's metadata service; choose another name";
         faults.push(Fault::new("metadata.name", format!("the namespace {name:?} is reserved"), hint));
     }
-    let Grants { services, http, private, tcp } = &namespace.spec.allow;
+    let Grants { services, http, private, tcp, host_paths } = &namespace.spec.allow;
     let lists = [
         ("allow.services", services.len()),
         ("allow.http", http.len()),
         ("allow.private", private.len()),
         ("allow.tcp", tcp.len()),
+        ("allow.hostPaths", host_paths.len()),
     ];
     faults.extend(too_many_grants(lists));
     faults
@@ -195,6 +198,8 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     }
     container::check(spec, &mut faults);
     health::check(spec, &mut faults);
+    exclusive::check(spec, &mut faults);
+    volume::check(spec, &mut faults);
     env(&spec.env, &mut faults);
     config::sources(spec, &mut faults);
     let Allow { services, http, private } = &spec.allow;

@@ -136,6 +136,9 @@ impl ControlPlane {
             )),
             None => router,
         };
+        if !term.is_settled() {
+            tokio::spawn(term.settle(Arc::clone(objects.store()), stop.clone()));
+        }
         let control = tokio::spawn(control.run(stop.clone()));
         Ok(Self { hub, logs, tunnels, objects, metrics, router, fleet, stop, control })
     }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressClass, AddressRange, Host, HttpPattern, Origin, ServicePattern, TcpPattern};
+use super::{AddressClass, AddressRange, FullPath, Host, HttpPattern, Origin, ServicePattern, TcpPattern};
 use crate::id::{Name, ServiceKey};
-use crate::resource::{BucketGrant, RedisUrl};
+use crate::resource::{BucketGrant, RedisUrl, Volume};
 
 /// What a service's guests may reach: what is named here, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Grants {
     /// below it. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tcp: Vec<TcpPattern>,
+    /// Files and folders of machines that containers may be given, with all that is below them. Default none.
+    #[serde(default, rename = "hostPaths", skip_serializing_if = "Vec::is_empty")]
+    pub host_paths: Vec<FullPath>,
 }
 
 impl Grants {
@@ -55,14 +58,15 @@ impl Grants {
 
 impl Default for Grants {
     fn default() -> Self {
-        Self { services: Self::any_service(), http: Self::any_server(), private: Vec::new(), tcp: Vec::new() }
+        let (services, http) = (Self::any_service(), Self::any_server());
+        Self { services, http, private: Vec::new(), tcp: Vec::new(), host_paths: Vec::new() }
     }
 }
 
 /// Something that a service allows itself and its namespace does not grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// `services`, `http`, `private` or `tcp`: of the namespace's `allow`.
+    /// `services`, `http`, `private`, `tcp` or `hostPaths`: of the namespace's `allow`.
     pub field: &'static str,
     /// Where it stands in the service's list.
     pub index: usize,
@@ -150,6 +154,18 @@ impl Grants {
         }
         lacks
     }
+
+    /// Which of a container's files and folders they do not let it have.
+    pub fn without(&self, volumes: &[Volume]) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        for (index, volume) in volumes.iter().enumerate() {
+            let Some(path) = &volume.host_path else { continue };
+            if !self.host_paths.iter().any(|granted| granted.covers(path)) {
+                lacks.push(Lack { field: "hostPaths", index, entry: path.to_string() });
+            }
+        }
+        lacks
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +183,7 @@ mod tests {
 
     fn grants(services: &[&str], http: &[&str], private: &[&str]) -> Grants {
         let Allow { services, http, private } = allow(services, http, private);
-        Grants { services, http, private, tcp: Vec::new() }
+        Grants { services, http, private, ..Grants::default() }
     }
 
     fn reaches(allow: &Allow, authority: &str, ip: &str) -> bool {
@@ -220,6 +236,20 @@ mod tests {
         let ranged = grants(&[], &["*"], &["10.1.0.0/16"]);
         assert_eq!(allow(&[], &["http://10.1.0.1"], &[]).beyond(&ranged, &own), []);
     }
+
+    #[test]
+    fn a_folder_of_the_machine_is_granted_with_what_is_below_it() {
+        let lacking = |granted: &[&str], wanted: &str| {
+            let host_paths = granted.iter().map(|text| text.parse().unwrap()).collect();
+            let volume = format!(r#"{{"hostPath": "{wanted}", "path": "/data", "readOnly": true}}"#);
+            let lacks = Grants { host_paths, ..Grants::default() }.without(&[serde_json::from_str(&volume).unwrap()]);
+            lacks.into_iter().map(|lack| lack.entry).collect::<Vec<_>>()
+        };
+        assert_eq!(lacking(&[], "/srv"), ["/srv"]);
+        assert!(lacking(&["/srv"], "/srv/data").is_empty());
+        assert_eq!(lacking(&["/srv/data"], "/srv/database"), ["/srv/database"]);
+    }
+
     #[test]
     fn a_redis_is_granted_by_its_server_and_a_special_address_by_name() {
         let lacking = |tcp: &[&str], redis: &str| -> Vec<String> {

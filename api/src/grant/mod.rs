@@ -11,12 +11,14 @@
 mod address;
 mod allow;
 mod http;
+mod path;
 mod service;
 mod tcp;
 
 pub use address::{AddressClass, AddressRange, InvalidRange};
 pub use allow::{Allow, Grants, Lack};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
+pub use path::{FullPath, InvalidFullPath};
 pub use service::{InvalidServicePattern, ServicePattern};
 pub use tcp::{InvalidTcpPattern, TcpPattern};
 

@@ -24,6 +24,7 @@ mod selector;
 mod service;
 mod token;
 mod update;
+mod volume;
 
 pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus, SecretText};
 pub use container::{HTTP_PORT, Port, Runtime, http_port};
@@ -53,3 +54,4 @@ pub use service::{
 };
 pub use token::{Token, TokenCreated, TokenRequest, TokenSpec, TokenState, TokenStatus};
 pub use update::{Offline, Update};
+pub use volume::{Home, Volume};

@@ -83,7 +83,7 @@ pub struct ReplicaStatus {
     pub since: Timestamp,
     /// How often the node tried again after a failure.
     pub retries: u32,
-    /// Of a task: it has run, or was stopped, and will not run again.
+    /// Of a task: it has run, or was stopped, and will not run again. Of a service's: it was told to stop, and has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
     /// Of a task that has ended by itself: its status.

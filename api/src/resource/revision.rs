@@ -10,6 +10,7 @@ use crate::id::Name;
 use crate::image::ImageRef;
 use crate::resource::{
     BucketGrant, Health, HttpTimeout, InstanceLimits, Kind, Object, Port, ReplicaLimits, Resources, Runtime, Spec,
+    Volume,
 };
 
 pub type Revision = Object<RevisionSpec>;
@@ -40,6 +41,8 @@ pub struct Template {
     pub ports: Vec<Port>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,
@@ -60,10 +63,25 @@ pub struct Template {
     pub keyvalue: Vec<BucketGrant>,
     #[serde(default, skip_serializing_if = "Allow::is_empty")]
     pub allow: Allow,
+    /// A node runs it only while it holds its lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// Nodes make nothing of it: it tells one revision from another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub restarted_at: Option<Timestamp>,
+}
+
+impl Template {
+    /// Whether what is made from it may run in one place only.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive || self.bound_by().is_some()
+    }
+
+    /// The volume that keeps it on one node, if there is one.
+    pub fn bound_by(&self) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.binds())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

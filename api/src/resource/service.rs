@@ -10,7 +10,8 @@ use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
 use crate::resource::{
-    BucketGrant, Health, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template, Update,
+    BucketGrant, Health, Home, Kind, Object, Offline, Placement, Port, Replicas, Resources, Runtime, Spec, Template,
+    Update, Volume,
 };
 
 pub type Service = Object<ServiceSpec>;
@@ -39,6 +40,10 @@ pub struct ServiceSpec {
     /// How a replica is asked whether it is well: one that is not is started anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// What a container keeps beside its image. With one that has a name, or that it writes to, the service is `exclusive`, and stays
+    /// on the node that has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     /// How many replicas to keep: a number, or `every-node`. Default 1.
     #[serde(default)]
     pub replicas: Replicas,
@@ -80,6 +85,9 @@ pub struct ServiceSpec {
     /// What happens when a node and the control plane lose each other.
     #[serde(default, skip_serializing_if = "Offline::is_default")]
     pub offline: Offline,
+    /// At most one copy of it runs in the whole cluster, by a lease of its node: the old one has ended before a new one starts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// When all its replicas were last asked to be new ones: another time makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
@@ -96,6 +104,7 @@ impl ServiceSpec {
             args: Vec::new(),
             ports: Vec::new(),
             health: None,
+            volumes: Vec::new(),
             replicas: Replicas::default(),
             http: Http::default(),
             resources: Resources::small(),
@@ -110,6 +119,7 @@ impl ServiceSpec {
             placement: Placement::default(),
             update: Update::default(),
             offline: Offline::default(),
+            exclusive: false,
             restarted_at: None,
         }
     }
@@ -117,6 +127,16 @@ impl ServiceSpec {
     /// Whether it runs on its own, and nothing is sent to it.
     pub fn is_worker(&self) -> bool {
         self.worker == Some(true)
+    }
+
+    /// Whether at most one copy of it may run.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive || self.bound_by().is_some()
+    }
+
+    /// The volume that keeps it on one node, if there is one.
+    pub fn bound_by(&self) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.binds())
     }
 
     /// The part of the spec that a replica is made from: a change of it makes a new revision.
@@ -127,6 +147,7 @@ impl ServiceSpec {
             args: self.args.clone(),
             ports: self.ports.clone(),
             health: self.health.clone(),
+            volumes: self.volumes.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
             resources: self.resources,
@@ -138,6 +159,7 @@ impl ServiceSpec {
             env_from: self.env_from.clone(),
             keyvalue: self.keyvalue.clone(),
             allow: self.allow.clone(),
+            exclusive: self.exclusive,
             restarted_at: self.restarted_at,
         }
     }
@@ -151,6 +173,7 @@ impl ServiceSpec {
             args,
             ports,
             health,
+            volumes,
             timeout,
             in_flight,
             resources,
@@ -162,6 +185,7 @@ impl ServiceSpec {
             env_from,
             keyvalue,
             allow,
+            exclusive,
             restarted_at,
         } = template;
         self.image = image;
@@ -169,6 +193,7 @@ impl ServiceSpec {
         self.args = args;
         self.ports = ports;
         self.health = health;
+        self.volumes = volumes;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;
         self.resources = resources;
@@ -180,6 +205,7 @@ impl ServiceSpec {
         self.env_from = env_from;
         self.keyvalue = keyvalue;
         self.allow = allow;
+        self.exclusive = exclusive;
         self.restarted_at = restarted_at;
     }
 }
@@ -382,6 +408,9 @@ pub struct ServiceStatus {
     /// The newest revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionName>,
+    /// The node that has its volumes, once one has: a copy runs there or nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -10,7 +10,7 @@ const PORTS_MAX: usize = 16;
 
 /// Whether a spec says that it is about a container; its image may say so as well.
 pub(super) fn is_one(spec: &ServiceSpec) -> bool {
-    spec.runtime == Some(Runtime::Docker) || !spec.ports.is_empty()
+    spec.runtime == Some(Runtime::Docker) || !spec.ports.is_empty() || !spec.volumes.is_empty()
 }
 
 pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {

@@ -48,6 +48,10 @@ pub struct Desired {
     pub base: Base,
     pub upsert: Vec<Assignment>,
     pub remove: Vec<ReplicaKey>,
+    /// The services whose volumes are on the node, all of them: whatever else it has of volumes goes. `None`: it is as it was
+    /// the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<Uid>>,
 }
 
 /// One replica for the node.
@@ -70,6 +74,12 @@ pub struct Assignment {
     /// It runs once, to its end, and only while the node holds its lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// Of a service's replica: it is to stop, and the node is to say that it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
+    /// Of a replica with volumes that have a name: the service that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uid>,
 }
 
 /// How a replica that runs once is to run.
@@ -113,6 +123,16 @@ pub struct Exec {
 impl Assignment {
     pub fn service_key(&self) -> ServiceKey {
         ServiceKey { namespace: self.replica.namespace.clone(), name: self.service.clone() }
+    }
+
+    /// Whether it may run only while the node holds its lease.
+    pub fn needs_lease(&self) -> bool {
+        self.task.is_some() || self.template.is_exclusive()
+    }
+
+    /// Whether it is to stop, and the node is to say that it has.
+    pub fn is_to_stop(&self) -> bool {
+        self.stop || self.task.is_some_and(|task| task.stop)
     }
 }
 

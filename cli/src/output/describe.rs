@@ -110,6 +110,10 @@ fn service(out: &mut String, object: &Value, now: Timestamp) {
     );
     line(out, "Replicas", &replicas);
     line(out, "Revision", &at("/status/revision"));
+    let home = at("/status/home/node");
+    if !home.is_empty() {
+        line(out, "Volumes", &format!("on {home}"));
+    }
     line(out, "Reserves", &format!("memory {}, cpu {} each", at("/spec/resources/memory"), at("/spec/resources/cpu")));
     let limits: ReplicaLimits = decoded(object.pointer("/spec/limits"));
     let memory = limits.memory_or_default(&decoded(object.pointer("/spec/instance")));

@@ -21,13 +21,16 @@ use skiff_disk::Disk;
 use skiff_registry::Client;
 use skiff_registry::sign::judge;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, PATIENCE};
 use super::error::Error;
 use super::health::Patient;
 use super::image::{self, Source};
+use super::volume::{self, Keep};
 use super::{exec, logs, network, shape};
 use crate::logs::Sink;
 use crate::tunnel::{Flow, Input};
@@ -75,6 +78,8 @@ struct Inner {
     readers: Mutex<BTreeMap<Uid, JoinHandle<()>>>,
     /// Loads under way: whoever wants the same image waits for it.
     loads: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whose volumes stay.
+    keep: watch::Sender<Keep>,
 }
 
 /// How a container ended by itself.
@@ -101,7 +106,9 @@ impl Containers {
     /// Blocks.
     pub(crate) fn new(owner: Owner) -> Self {
         image::clean(&owner.disk, &owner.scratch);
-        Self(Arc::new(Inner { owner, known: Mutex::default(), readers: Mutex::default(), loads: Mutex::default() }))
+        let (known, readers, loads) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (keep, _) = watch::channel(Keep::default());
+        Self(Arc::new(Inner { owner, known, readers, loads, keep }))
     }
 
     fn engine(&self) -> &Engine {
@@ -168,6 +175,9 @@ impl Containers {
 
     async fn create(&self, name: &str, assignment: &Assignment, digest: &Digest) -> Result<(), Error> {
         let node = &self.0.owner.node;
+        look(assignment).await?;
+        let epoch = self.0.keep.borrow().epoch;
+        volume::make(self.engine(), node, assignment, epoch).await?;
         network::create(self.engine(), name, &shape::labels(node, assignment)).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let body = shape::body(node, assignment, shape::image(digest), cores);
@@ -177,7 +187,8 @@ impl Containers {
             self.engine().ask("create a container", create).await?;
             let start =
                 async |docker: bollard::Docker| docker.start_container(name, None::<StartContainerOptions>).await;
-            self.engine().ask("start a container", start).await
+            self.engine().ask("start a container", start).await?;
+            look(assignment).await
         };
         let made = made.await;
         if made.is_err() {
@@ -277,18 +288,6 @@ impl Containers {
         Exit { reason: "Unhealthy", message: format!("{why}; {lines}"), ran: started.elapsed() }
     }
 
-    /// Asks a container that is not well to end, and removes it.
-    pub(crate) async fn give_up(&self, replica: &ReplicaKey, uid: &Uid) {
-        let name = self.name(replica, uid);
-        let options = StopContainerOptionsBuilder::default().t(GRACE.as_secs() as i32).build();
-        let stop = async |docker: bollard::Docker| docker.stop_container(&name, Some(options)).await;
-        if let Err(error) = self.engine().ask_for("stop a container", GRACE + PATIENCE, stop).await {
-            tracing::debug!(name, %error, "a container that is not well did not stop");
-        }
-        self.last_words(uid).await;
-        self.forget(replica, uid).await;
-    }
-
     /// Returns when the container has ended by itself, or was removed. An engine that does not answer says nothing about it.
     pub(crate) async fn watch(&self, replica: &ReplicaKey, uid: &Uid) -> Exit {
         let (name, started) = (self.name(replica, uid), Instant::now());
@@ -370,19 +369,27 @@ impl Containers {
         false
     }
 
-    /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. Goes on until
-    /// that is so, however long the engine is away.
-    pub(crate) async fn end(&self, replica: &ReplicaKey, uid: &Uid) {
+    /// Ends the container of a replica that is not wanted any more: it is asked to, then killed, and removed. With the brake,
+    /// it is not asked. Goes on until that is so, however long the engine is away.
+    pub(crate) async fn end(&self, replica: &ReplicaKey, uid: &Uid, brake: &CancellationToken) {
         if !locked(&self.0.known).contains(uid) {
             return;
         }
         let name = self.name(replica, uid);
         let mut pause = PAUSE;
-        while let Err(error) = self.stop(&name, uid).await {
+        loop {
+            let ended = match brake.run_until_cancelled(self.stop(&name, uid)).await {
+                Some(ended) => ended,
+                None => self.remove(&name).await,
+            };
+            let Err(error) = ended else { break };
             tracing::warn!(name, %error, "failed to stop a container; trying again");
+            // What may not go on is not waited for.
+            let longest = if brake.is_cancelled() { PAUSE } else { PAUSE_MAX };
             sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(longest);
         }
+        self.last_words(uid).await;
         locked(&self.0.known).remove(uid);
     }
 
@@ -446,6 +453,44 @@ impl Containers {
         Ok(())
     }
 
+    /// Whose volumes stay is known anew.
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Keep)) {
+        self.0.keep.send_if_modified(|keep| {
+            let before = keep.clone();
+            change(keep);
+            *keep != before
+        });
+    }
+
+    /// Removes volumes that nobody wants any more, for as long as it is asked to.
+    pub(crate) async fn sweep_volumes(self) {
+        let mut changes = self.0.keep.subscribe();
+        loop {
+            let mut pause = PAUSE;
+            changes.mark_unchanged();
+            loop {
+                if self.0.keep.borrow().services.is_none() {
+                    break;
+                }
+                let swept = volume::sweep(self.engine(), &self.0.owner.node, || self.0.keep.borrow().clone()).await;
+                match swept {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(%error, "cannot look for volumes; trying again"),
+                }
+                // What is said meanwhile is looked at at once.
+                let Err(_) = timeout(pause, changes.changed()).await else {
+                    pause = PAUSE;
+                    continue;
+                };
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Kills and removes it, and its network. It may be gone.
     async fn remove(&self, name: &str) -> Result<(), Error> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -484,6 +529,12 @@ impl Containers {
             reader.abort();
         }
     }
+}
+
+/// Reading a disk may take its time.
+async fn look(assignment: &Assignment) -> Result<(), Error> {
+    let assignment = assignment.clone();
+    spawn_blocking(move || volume::look(&assignment)).await.unwrap_or(Ok(()))
 }
 
 fn is_running(found: &ContainerInspectResponse) -> bool {

@@ -52,6 +52,12 @@ pub(crate) enum Error {
     NoConnection { port: u16, why: String },
     #[error("a limit of {memory} is too little for an engine (hint: raise limits.memory)")]
     LittleMemory { memory: Bytes },
+    #[error("hostPath {path} {why}")]
+    HostPath { path: String, why: String },
+    #[error("the engine's volume {name} is not this node's (hint: remove it, `docker volume rm {name}`)")]
+    ForeignVolume { name: String },
+    #[error("it has a volume, and nobody says whose (hint: run the same version of skiff on the control plane)")]
+    NoOwner,
 }
 
 impl Error {
@@ -82,6 +88,7 @@ impl Error {
             Self::Exited(_) => "Exited",
             Self::Unhealthy { .. } => "Unhealthy",
             Self::NotListening { .. } | Self::NoConnection { .. } => "NotListening",
+            Self::HostPath { .. } | Self::ForeignVolume { .. } | Self::NoOwner => "VolumeUnavailable",
             Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } => "StartFailed",
         }
     }

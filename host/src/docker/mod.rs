@@ -8,8 +8,10 @@
 //! hands it over. A container is named after its replica and labelled with its node, so that a node that starts again finds
 //! its own, goes on with those that are wanted and removes the rest; what has not its label is never touched.
 //!
+//! What a container keeps beside its image is [`volume`]'s affair.
+//!
 //! Each container has a network of its own, without a way out: the node reaches it, no other container does, and nothing is
-//! published on the machine's addresses. It has no capabilities, gains none, writes to `/tmp` only, and is held to its limits
+//! published on the machine's addresses. It has no capabilities, gains none, writes to `/tmp` and its volumes only, and is held to its limits
 //! by the kernel. Every call to the engine ends in time: an engine that hangs is the trouble of its replicas, not the node's.
 
 mod call;
@@ -23,8 +25,10 @@ mod logs;
 mod network;
 mod shape;
 mod upgrade;
+mod volume;
 
 pub(crate) use call::Callee;
 pub(crate) use containers::{Containers, Exit, Owner};
 pub(crate) use engine::Engine;
 pub(crate) use error::Error;
+pub(crate) use volume::Keep;

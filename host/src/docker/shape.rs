@@ -9,6 +9,8 @@ use skiff_api::quantity::{Bytes, MilliCpu};
 use skiff_api::wire::Assignment;
 use skiff_registry::hash::sha256;
 
+use super::volume;
+
 /// Threads and processes of one container: far more than a service needs, far less than what stalls a machine.
 const PIDS_MAX: i64 = 512;
 /// What `/tmp` holds. It counts against the memory limit as well.
@@ -76,6 +78,7 @@ pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: us
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
+        mounts: volume::mounts(node, assignment),
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(name(node, &assignment.replica, &assignment.uid)),
         dns: Some(vec![NO_DNS.to_owned()]),
@@ -119,6 +122,7 @@ fn shares(reserved: MilliCpu) -> Option<i64> {
 mod tests {
     use std::sync::Arc;
 
+    use bollard::models::MountType;
     use skiff_api::id::{ReplicaName, RevisionName};
     use skiff_api::resource::ServiceSpec;
 
@@ -136,6 +140,8 @@ mod tests {
             trust: None,
             settings: None,
             task: None,
+            stop: false,
+            owner: Some(Uid::new("s")),
         }
     }
 
@@ -165,6 +171,20 @@ mod tests {
         assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(256)));
         let large = self::host(|spec| spec.limits.cpu = Some(MilliCpu(64_000)));
         assert_eq!(large.nano_cpus, Some(2_000_000_000), "an engine refuses more cores than there are");
+    }
+
+    #[test]
+    fn what_it_keeps_is_mounted_as_it_was_asked_for() {
+        let host = host(|spec| {
+            let volumes =
+                r#"[{"name": "data", "path": "/data"}, {"hostPath": "/srv", "path": "/srv", "readOnly": true}]"#;
+            spec.volumes = serde_json::from_str(volumes).unwrap();
+        });
+        let [data, srv] = &host.mounts.unwrap()[..] else { panic!("two") };
+        assert!(data.source.as_ref().unwrap().starts_with("skiff-shop-cart-data-"));
+        assert_eq!((data.typ, data.read_only), (Some(MountType::VOLUME), Some(false)));
+        assert_eq!((srv.typ, srv.read_only, srv.source.as_deref()), (Some(MountType::BIND), Some(true), Some("/srv")));
+        assert_eq!(srv.bind_options.as_ref().unwrap().create_mountpoint, Some(false));
     }
 
     #[test]

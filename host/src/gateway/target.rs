@@ -68,7 +68,11 @@ impl Target {
             let _queued = queued();
             by(deadline, self.runner.room()).await?;
         }
-        Ok(entered)
+        // Who waited until the end is not let in after it.
+        match self.cut.is_cancelled() {
+            true => Err(Refused::Closed),
+            false => Ok(entered),
+        }
     }
 
     /// Counts a request that got no answer from here, and tells the service's people why.
@@ -79,13 +83,25 @@ impl Target {
         }
     }
 
-    /// Takes no new requests, and returns when the last one has ended, or was cut off because it took longer than `max`.
-    pub(crate) async fn drain(&self, max: Duration) {
-        if tokio::time::timeout(max, self.gate.close()).await.is_ok() {
-            return;
-        }
-        self.runner.note(&format!("requests are cut off: they took longer than {} s to end", max.as_secs()));
+    /// Takes no new requests, and ends those that it has: there is no time left.
+    pub(crate) fn cut_off(&self) {
+        self.gate.shut();
         self.cut.cancel();
+    }
+
+    /// Takes no new requests, and returns when the last one has ended, or was cut off because it took longer than `max`, or
+    /// because of the brake.
+    pub(crate) async fn drain(&self, max: Duration, brake: &CancellationToken) {
+        let drained = brake.run_until_cancelled(tokio::time::timeout(max, self.gate.close())).await;
+        match drained {
+            Some(Ok(())) => return,
+            Some(Err(_)) => {
+                self.runner.note(&format!("requests are cut off: they took longer than {} s to end", max.as_secs()));
+            }
+            None if self.load() > 0 => self.runner.note("requests are cut off: the node has lost its lease"),
+            None => {}
+        }
+        self.cut_off();
         if tokio::time::timeout(CUT_MAX, self.gate.close()).await.is_err() {
             tracing::warn!(replica = ?self.replica, "a request outlives its replica");
         }
@@ -189,9 +205,13 @@ impl Gate {
         Ok(Entered(self.clone()))
     }
 
+    fn shut(&self) {
+        self.word.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
     /// Who waits in the queue is still served.
     async fn close(&self) {
-        self.word.fetch_or(CLOSED, Ordering::SeqCst);
+        self.shut();
         loop {
             let left = self.left.notified();
             tokio::pin!(left);

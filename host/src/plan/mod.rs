@@ -4,9 +4,11 @@
 //! into [`Observed`], and plans again; it decides nothing.
 
 mod backoff;
+mod lease;
 mod observed;
 mod step;
 
 pub use backoff::{CRASH_LOOP, Failure, Retry};
+pub use lease::Lease;
 pub use observed::{Code, CodeStage, Ended, Observed, Running, RunningStage};
 pub use step::{Action, Plan, Standing, plan, plan_for};

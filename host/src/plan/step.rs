@@ -41,7 +41,7 @@ pub struct Standing {
     pub reason: &'static str,
     pub message: String,
     pub retries: u32,
-    /// Of a task: it will not run again.
+    /// Of a task: it will not run again. Of another one: it was told to stop, and has.
     pub ended: bool,
     pub exit_code: Option<i32>,
 }
@@ -55,6 +55,11 @@ impl Standing {
         let phase = if end.reason.is_empty() { Phase::Succeeded } else { Phase::Failed };
         let (reason, message) = (end.reason, end.message.clone());
         Self { reason, message, ended: true, exit_code: end.exit_code, ..Self::new(phase, 0) }
+    }
+
+    /// It was told to stop, and does not run any more.
+    fn stopped() -> Self {
+        Self { ended: true, ..Self::new(Phase::Succeeded, 0) }
     }
 
     /// Nothing is wrong with it: it needs leave.
@@ -216,19 +221,23 @@ impl Plan {
 
 /// Whether it may go on where it runs.
 fn may_run(assignment: &Assignment, observed: &Observed) -> bool {
-    assignment.task.is_none_or(|task| !task.stop && observed.is_leased)
+    !assignment.is_to_stop() && (observed.is_leased || !assignment.needs_lease())
 }
 
-/// How a task stands that is not to be begun, or not now.
+/// How one stands that is not to be begun, or not now.
 fn held_back(key: &ReplicaKey, assignment: &Assignment, observed: &Observed) -> Option<Standing> {
-    let task = assignment.task?;
-    if let Some(end) = observed.ended.get(key).filter(|end| end.uid == assignment.uid) {
-        return Some(Standing::ended(end));
+    if assignment.task.is_some() {
+        if let Some(end) = observed.ended.get(key).filter(|end| end.uid == assignment.uid) {
+            return Some(Standing::ended(end));
+        }
+        if assignment.is_to_stop() {
+            return Some(Standing::ended(&Ended::interrupted(&assignment.uid, "was stopped before it began")));
+        }
     }
-    if task.stop {
-        return Some(Standing::ended(&Ended::interrupted(&assignment.uid, "was stopped before it began")));
+    if assignment.is_to_stop() {
+        return Some(Standing::stopped());
     }
-    (!observed.is_leased).then(Standing::unleased)
+    (assignment.needs_lease() && !observed.is_leased).then(Standing::unleased)
 }
 
 /// A control plane of another version, or a broken one, may send what this node cannot run; it is told so.

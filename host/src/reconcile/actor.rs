@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 
 use super::dirty::{Dirty, Scope, Users};
-use super::lease::{self, Lease};
+use super::lease::{self, Holders};
 use super::operation::{Begun, Outcome, Tools};
 use super::outbox::Outbox;
 use super::queries::Queries;
@@ -67,7 +67,7 @@ pub(crate) struct Reconciler {
     pub(super) leaving: BTreeMap<ReplicaKey, (ServiceKey, Arc<Target>)>,
     /// Those that run, and how each is told to stop.
     pub(super) workers: BTreeMap<ReplicaKey, Halt>,
-    pub(super) lease: Lease,
+    pub(super) holders: Holders,
     pub(super) room: Room,
     pub(super) outbox: Outbox,
     operations: JoinSet<Outcome>,
@@ -120,13 +120,18 @@ impl Reconciler {
         let (mut dirty, routing) = (Dirty::default(), Routing::new());
         dirty.all();
         let ended = lease::begun_before(&parts.desired.items);
+        let holders = Holders::of(&parts.desired.items);
         let (lost, users) = (parts.tools.lost(), Users::new(&parts.desired.items));
         for (replica, assignment) in &parts.desired.items {
             parts.tools.told().tell(replica, assignment.settings.as_ref());
         }
-        let wanted = parts.desired.items.values().map(|assignment| assignment.uid.clone()).collect();
+        // What needs a lease may have run without one while there was no process to hold it.
+        let may_go_on = parts.desired.items.values().filter(|assignment| !assignment.needs_lease());
+        let wanted = may_go_on.map(|assignment| assignment.uid.clone()).collect();
         let mut helpers = JoinSet::new();
         helpers.spawn(parts.tools.sweep(wanted));
+        parts.tools.keep(|keep| keep.told(parts.desired.fence.epoch, None));
+        helpers.spawn(parts.tools.sweep_volumes());
         Self {
             tools: Arc::new(parts.tools),
             gateway: parts.gateway,
@@ -138,7 +143,7 @@ impl Reconciler {
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
             workers: BTreeMap::new(),
-            lease: Lease::default(),
+            holders,
             outbox: Outbox::default(),
             room: Room::default(),
             operations: JoinSet::new(),
@@ -164,13 +169,13 @@ impl Reconciler {
             let wake = self.step();
             let input = self.next_input(&mut commands, link.as_mut(), wake).await;
             match input {
-                Input::Command(None | Some(Command::Stop)) => return,
+                Input::Command(None | Some(Command::Stop)) => return self.end_containers().await,
                 Input::Command(Some(Command::Link(new))) => {
                     let gateway = new.reachable(&self.hello.gateway);
                     let peer = self.hello.peer.as_ref().map(|peer| new.reachable(peer));
                     self.outbox.greet(Hello { fence: self.newest_fence(), gateway, peer, ..self.hello.clone() });
                     let Link { inbox, outbox, bulk, .. } = new;
-                    self.lease.new_link();
+                    self.holders.lease.new_link();
                     link = Some(Linked { inbox, outbox, queries: Queries::new(bulk) });
                 }
                 Input::Messages(messages) if messages.is_empty() => link = None,
@@ -293,7 +298,7 @@ impl Reconciler {
         self.dirty.take(&self.desired.items, &self.observed, &self.users, told)
     }
 
-    fn begin(&mut self, action: Action) {
+    pub(super) fn begin(&mut self, action: Action) {
         let tools = self.tools.clone();
         match &action {
             Action::Pull { digest, repository } => {
@@ -311,6 +316,7 @@ impl Reconciler {
                 let Some(digest) = assignment.template.image.digest().cloned() else { return };
                 let running = Running { uid: assignment.uid.clone(), stage: RunningStage::Starting };
                 self.observed.running.insert(replica.clone(), running);
+                let brake = self.holders.brake(&assignment);
                 // Whose image must be signed is looked at before all else, which takes reading it.
                 if assignment.trust.is_none()
                     && let Some(target) = tools.start_proven(&assignment, &digest)
@@ -318,7 +324,7 @@ impl Reconciler {
                     self.settle(Outcome::Started(replica.clone(), Ok(Begun::Target(target))));
                     return;
                 }
-                self.spawn(action, tools.start(assignment, digest));
+                self.spawn(action, tools.start(assignment, digest, brake));
             }
             Action::Stop(replica) => {
                 if let Some(running) = self.observed.running.get_mut(replica) {
@@ -326,14 +332,17 @@ impl Reconciler {
                 }
                 if let Some(worker) = self.workers.get(replica) {
                     // Its run ends, and is followed by what there is to tidy up. Without a lease it has no time to do so.
-                    let needs_lease =
-                        self.desired.items.get(replica).is_some_and(|assignment| assignment.task.is_some());
-                    worker.stop(needs_lease && !self.observed.is_leased);
+                    worker.stop(self.holders.brake_of(replica).is_cancelled());
                     return;
                 }
                 // The table changes before the target closes: who comes too late looks again and finds another.
                 let stopping = self.targets.remove(replica);
-                if let Some(stopping) = stopping.clone().filter(|_| self.gateway.peers.is_some()) {
+                let is_braked = self.holders.brake_of(replica).is_cancelled();
+                if let Some((_, target)) = stopping.as_ref().filter(|_| is_braked) {
+                    target.cut_off();
+                }
+                let lingers = !is_braked && self.gateway.peers.is_some();
+                if let Some(stopping) = stopping.clone().filter(|_| lingers) {
                     self.leaving.insert(replica.clone(), stopping);
                 }
                 self.routing.close(replica.clone(), stopping.map(|(_, target)| target));
@@ -402,6 +411,7 @@ impl Reconciler {
         for (replica, standing) in report {
             let old = self.outbox.statuses.get(&replica);
             let Some(Standing { phase, reason, message, retries, ended, exit_code }) = standing else {
+                self.holders.forget(&replica);
                 if old.is_some() {
                     self.outbox.gone(replica.clone());
                     // One that never started has no operation that ends its log.
@@ -453,6 +463,26 @@ impl Reconciler {
         self.operations.spawn(self.tools.clone().recheck(assignment, digest));
     }
 
+    /// Containers outlive this process, but for those that need a lease, which nobody would hold for them.
+    async fn end_containers(mut self) {
+        let needs_lease = |replica: &ReplicaKey| {
+            let assignment = self.desired.items.get(replica);
+            assignment.is_some_and(|assignment| assignment.template.is_container() && assignment.needs_lease())
+        };
+        let running = self.observed.running.iter().filter(|(replica, _)| needs_lease(replica));
+        let running: Vec<_> = running.map(|(replica, running)| (replica.clone(), running.clone())).collect();
+        let mut ends = JoinSet::new();
+        for (replica, Running { uid, stage }) in running {
+            let brake = self.holders.brake_of(&replica);
+            if stage == RunningStage::Starting {
+                brake.cancel();
+            }
+            let target = self.targets.remove(&replica).map(|(_, target)| target);
+            ends.spawn(self.tools.clone().stop((replica, Some(uid)), target, (Duration::ZERO, brake)));
+        }
+        ends.join_all().await;
+    }
+
     pub(super) fn watch(&mut self, replica: ReplicaKey, uid: Uid) {
         let wanted = self.desired.items.get(&replica).filter(|assignment| assignment.uid == uid);
         // The plan stops one that nobody wants any more.
@@ -469,7 +499,8 @@ impl Reconciler {
     }
 
     pub(super) fn give_up(&mut self, replica: (ReplicaKey, Uid), target: Option<Arc<Target>>, exit: Exit) {
-        self.operations.spawn(self.tools.clone().give_up(replica, target, exit));
+        let brake = self.holders.brake_of(&replica.0);
+        self.operations.spawn(self.tools.clone().give_up(replica, target, (exit, brake)));
     }
 
     pub(super) fn code(&mut self, digest: &Digest) -> &mut plan::Code {

@@ -131,6 +131,8 @@ mod tests {
             trust: None,
             settings: None,
             task: None,
+            stop: false,
+            owner: None,
         }
     }
 

@@ -1,122 +1,117 @@
-//! The node's lease: leave to run what may run in one place only.
+//! What the lease starts and stops. [`Lease`] says when it is held.
 //!
-//! ```text
-//!   node: asks, with its own time T ──> control plane: answers, while the link is the node's
-//!   node: holds the lease until T + 30 s, once it has also heard on this link all that it should run
-//! ```
-//! The time is counted from before the question, by a clock of this machine that goes on while it sleeps, so nothing that is
-//! late on its way makes a lease longer, and no clock is compared with another one. A control plane that answers nobody any
-//! more on a link waits longer than a lease before it gives away what was there. After a link broke, only the whole of what
-//! is wanted says what is still this node's; and after a restart of its process, what was begun is not begun again.
+//! What needs it stops as soon as it is lost: tasks and workers are told to and not waited for, requests in flight are cut,
+//! containers are killed. A service's replica begins again with the next lease. A task does not, nor does one that an earlier
+//! process of this node may have begun: what had come of that, nobody knows any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use skiff_api::id::ReplicaKey;
-use skiff_api::wire::{Assignment, LEASE_ASK_MS, LEASE_MS};
+use skiff_api::wire::Assignment;
+use tokio_util::sync::CancellationToken;
 
 use super::actor::Reconciler;
-use crate::plan::{Ended, RunningStage};
+use crate::plan::{Action, Ended, Lease, RunningStage};
 
+/// The lease, and what needs it.
 #[derive(Debug, Default)]
-pub(super) struct Lease {
-    /// When the last question was asked whose answer counts.
-    granted_ms: Option<u64>,
-    /// When the last question was asked that has an answer on this link.
-    offered_ms: Option<u64>,
-    /// When the last question was asked.
-    asked_ms: Option<u64>,
-    /// Whether all that is wanted was said on this link.
-    knows: bool,
-    /// What needs it.
-    pub(super) tasks: BTreeSet<ReplicaKey>,
+pub(super) struct Holders {
+    pub(super) lease: Lease,
+    /// What needs it, but for tasks that have ended.
+    pub(super) replicas: BTreeSet<ReplicaKey>,
+    /// What ends a replica at once, from its start on.
+    brakes: BTreeMap<ReplicaKey, CancellationToken>,
 }
 
-impl Lease {
-    pub(super) fn new_link(&mut self) {
-        self.knows = false;
-        self.asked_ms = None;
-        self.offered_ms = None;
+impl Holders {
+    /// Those of an earlier process: services begin again with a lease, tasks do not.
+    pub(super) fn of(desired: &BTreeMap<ReplicaKey, Assignment>) -> Self {
+        let needs =
+            |(_, assignment): &(&ReplicaKey, &Assignment)| assignment.needs_lease() && assignment.task.is_none();
+        let replicas = desired.iter().filter(needs).map(|(replica, _)| replica.clone()).collect();
+        Self { replicas, ..Self::default() }
     }
 
-    /// An answer counts once it is known what is wanted. Until then, what was granted before goes on until its end.
-    fn take(&mut self) {
-        if self.knows {
-            self.granted_ms = self.granted_ms.max(self.offered_ms);
+    /// What a start of it, and its end, listen to. One that needs no lease is never braked.
+    pub(super) fn brake(&mut self, assignment: &Assignment) -> CancellationToken {
+        let brake = CancellationToken::new();
+        if assignment.needs_lease() {
+            self.brakes.insert(assignment.replica.clone(), brake.clone());
         }
+        brake
     }
 
-    fn holds(&self, now_ms: u64) -> bool {
-        self.granted_ms.is_some_and(|granted| now_ms < granted.saturating_add(LEASE_MS))
+    /// The same, when it ends.
+    pub(super) fn brake_of(&self, replica: &ReplicaKey) -> CancellationToken {
+        self.brakes.get(replica).cloned().unwrap_or_default()
     }
 
-    /// How long until the next question is due, or the lease ends. Milliseconds.
-    fn due_in(&self, is_held: bool, now_ms: u64) -> u64 {
-        let ask_at = self.asked_ms.map_or(now_ms, |asked| asked.saturating_add(LEASE_ASK_MS));
-        let ends_at = self.granted_ms.filter(|_| is_held).map(|granted| granted.saturating_add(LEASE_MS));
-        ends_at.map_or(ask_at, |ends| ends.min(ask_at)).saturating_sub(now_ms)
+    pub(super) fn forget(&mut self, replica: &ReplicaKey) {
+        self.brakes.remove(replica);
     }
 }
 
 impl Reconciler {
     /// When the lease needs something; never, where nothing needs a lease.
     pub(super) fn lease_due(&self) -> Option<Duration> {
-        let needs = !self.lease.tasks.is_empty() || self.observed.is_leased;
-        needs.then(|| Duration::from_millis(self.lease.due_in(self.observed.is_leased, now_ms())))
+        let needs = !self.holders.replicas.is_empty() || self.observed.is_leased;
+        needs.then(|| Duration::from_millis(self.holders.lease.due_in(self.observed.is_leased, now_ms())))
     }
 
     /// Asks for it, where that is due, and gives it up where it has ended.
     pub(super) fn tend_lease(&mut self) {
         let now_ms = now_ms();
-        let is_due = |asked: u64| now_ms >= asked.saturating_add(LEASE_ASK_MS);
-        if self.lease.asked_ms.is_none_or(is_due) {
-            self.lease.asked_ms = Some(now_ms);
-            if !self.lease.tasks.is_empty() {
-                self.outbox.ask_lease(now_ms);
-            }
+        if self.holders.lease.asks(now_ms) && !self.holders.replicas.is_empty() {
+            self.outbox.ask_lease(now_ms);
         }
         self.judge_lease(now_ms);
     }
 
     pub(super) fn lease_granted(&mut self, asked_ms: u64) {
         let now_ms = now_ms();
-        // Nobody has asked in what is yet to come.
-        if asked_ms <= now_ms {
-            self.lease.offered_ms = self.lease.offered_ms.max(Some(asked_ms));
-        }
+        self.holders.lease.offered(asked_ms, now_ms);
         self.judge_lease(now_ms);
     }
 
     /// What is wanted was said on this link.
     pub(super) fn lease_learns(&mut self, is_whole: bool) {
-        self.lease.knows |= is_whole;
+        self.holders.lease.learns(is_whole, self.desired.fence.epoch);
         self.judge_lease(now_ms());
     }
 
     fn judge_lease(&mut self, now_ms: u64) {
-        self.lease.take();
-        let is_leased = self.lease.holds(now_ms);
+        let is_leased = self.holders.lease.holds(now_ms);
         if std::mem::replace(&mut self.observed.is_leased, is_leased) == is_leased {
             return;
         }
-        if !is_leased && !self.lease.tasks.is_empty() {
-            tracing::warn!(tasks = self.lease.tasks.len(), "lost the lease: what may run in one place only stops");
-        }
         if !is_leased {
-            // Those that were told to stop have no time left to do so.
-            let stopping = |replica: &&ReplicaKey| {
-                self.observed.running.get(*replica).is_some_and(|running| running.stage == RunningStage::Stopping)
-            };
-            let halts = self.lease.tasks.iter().filter(stopping).filter_map(|replica| self.workers.get(replica));
-            halts.for_each(|halt| halt.stop(true));
+            self.lose_lease();
         }
-        self.dirty.replicas(self.lease.tasks.iter().cloned());
+        self.dirty.replicas(self.holders.replicas.iter().cloned());
+    }
+
+    /// Before the next plan, so that nothing goes on for which a lease comes back meanwhile.
+    fn lose_lease(&mut self) {
+        if !self.holders.replicas.is_empty() {
+            let replicas = self.holders.replicas.len();
+            tracing::warn!(replicas, "lost the lease: what may run in one place only stops");
+        }
+        for (replica, brake) in self.holders.brakes.clone() {
+            brake.cancel();
+            match self.observed.running.get(&replica).map(|running| running.stage) {
+                Some(RunningStage::Ready) => self.begin(Action::Stop(replica)),
+                // Those that were told to stop have no time left to do so.
+                Some(RunningStage::Stopping) => self.workers.get(&replica).into_iter().for_each(|halt| halt.stop(true)),
+                Some(RunningStage::Starting) | None => {}
+            }
+        }
     }
 
     /// A task has ended: it does not run again.
     pub(super) fn end_task(&mut self, replica: &ReplicaKey, end: Ended) {
-        self.lease.tasks.remove(replica);
+        self.holders.replicas.remove(replica);
         self.observed.ended.entry(replica.clone()).or_insert(end);
     }
 }
@@ -133,33 +128,4 @@ pub(super) fn begun_before(desired: &BTreeMap<ReplicaKey, Assignment>) -> BTreeM
 fn now_ms() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     u64::try_from(time.tv_sec).unwrap_or_default() * 1000 + u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_counted_from_the_question_and_needs_to_know_what_is_wanted() {
-        let mut lease = Lease { offered_ms: Some(1_000), asked_ms: Some(1_500), ..Lease::default() };
-        lease.take();
-        assert!(!lease.holds(1_001));
-        lease.knows = true;
-        lease.take();
-        assert!(lease.holds(1_001) && lease.holds(1_000 + LEASE_MS - 1) && !lease.holds(1_000 + LEASE_MS));
-        assert_eq!(lease.due_in(true, 1_600), 1_500 + LEASE_ASK_MS - 1_600);
-        assert_eq!(lease.due_in(true, 1_000 + LEASE_MS - 1), 0, "a question is due");
-        lease.asked_ms = Some(1_000 + LEASE_MS - 10);
-        assert_eq!(lease.due_in(true, 1_000 + LEASE_MS - 1), 1, "it ends");
-        // A link that broke ends nothing before its time, and a new one prolongs nothing before it has said all.
-        lease.new_link();
-        assert!(lease.holds(1_001));
-        assert_eq!(lease.due_in(true, 1_001), 0, "a new link is asked at once");
-        lease.offered_ms = Some(1_000 + LEASE_MS);
-        lease.take();
-        assert!(!lease.holds(1_000 + LEASE_MS));
-        lease.knows = true;
-        lease.take();
-        assert!(lease.holds(1_000 + LEASE_MS));
-    }
 }

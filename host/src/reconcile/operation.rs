@@ -16,13 +16,14 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::told::Told;
 use super::worker::Halt;
 use crate::artifact::{Artifacts, Distrust, PullError, Pulled, Terms};
 use crate::capabilities::{Buckets, Outbound, Reach, Stores};
 use crate::compile::{CompileError, Compiler};
-use crate::docker::{self, Callee, Containers, Exit};
+use crate::docker::{self, Callee, Containers, Exit, Keep};
 use crate::gateway::{Checked, Driver, Target};
 use crate::health;
 use crate::logs::{Logs, Sink};
@@ -118,6 +119,9 @@ pub(crate) enum StartError {
     Unhealthy { within: Span, why: String },
     #[error("the thread that loads code was stopped")]
     Thread(#[source] JoinError),
+    /// Nothing is wrong with it.
+    #[error("the node lost its lease")]
+    Lapsed,
 }
 
 impl StartError {
@@ -132,6 +136,7 @@ impl StartError {
             | Self::Settings(_)
             | Self::Docker(_)
             | Self::Unhealthy { .. }
+            | Self::Lapsed
             | Self::Prepare(PrepareError::Start(_)) => Retry::Later,
             Self::Prepare(_) => Retry::Never,
         }
@@ -264,15 +269,29 @@ impl Tools {
         }
     }
 
-    pub(crate) async fn start(self: Arc<Self>, assignment: Assignment, digest: Digest) -> Outcome {
+    /// `brake` ends a start that may not go on: what a container begins runs before anybody hears of it.
+    pub(crate) async fn start(
+        self: Arc<Self>,
+        assignment: Assignment,
+        digest: Digest,
+        brake: CancellationToken,
+    ) -> Outcome {
         if let Some(settings) = assignment.settings.as_ref().filter(|settings| !settings.missing.is_empty()) {
             return Outcome::Started(assignment.replica, Err(StartError::Settings(settings.missing.clone())));
         }
         if assignment.template.is_container() {
-            let started = self.start_container(&assignment, &digest).await;
+            let started = match brake.run_until_cancelled(self.start_container(&assignment, &digest)).await {
+                Some(started) => started,
+                None => {
+                    if let Some(containers) = &self.containers {
+                        containers.end(&assignment.replica, &assignment.uid, &brake).await;
+                    }
+                    Err(StartError::Lapsed)
+                }
+            };
             return Outcome::Started(assignment.replica, started.map(Begun::Target));
         }
-        let _slot = self.starts.acquire().await.ok();
+        let slot = self.starts.acquire().await.ok();
         let started = match self.trusted(&assignment, &digest).await {
             Err(error) => Err(error),
             Ok(()) => match self.start_proven(&assignment, &digest) {
@@ -280,8 +299,12 @@ impl Tools {
                 None => self.try_start(&assignment, digest).await,
             },
         };
+        // One that is slow to be well keeps nobody else waiting.
+        drop(slot);
         let started = match (started, &assignment.template.health) {
-            (Ok(Begun::Target(target)), Some(health)) => well(target, health).await,
+            (Ok(Begun::Target(target)), Some(health)) => {
+                brake.run_until_cancelled(well(target, health)).await.unwrap_or(Err(StartError::Lapsed))
+            }
             (started, _) => started,
         };
         Outcome::Started(assignment.replica, started)
@@ -332,11 +355,13 @@ impl Tools {
         self: Arc<Self>,
         (replica, uid): (ReplicaKey, Uid),
         target: Option<Arc<Target>>,
-        exit: Exit,
+        (exit, brake): (Exit, CancellationToken),
     ) -> Outcome {
         match (&self.containers, target) {
-            (Some(containers), Some(target)) if target.is_container() => containers.give_up(&replica, &uid).await,
-            (_, Some(target)) => target.drain(self.drain).await,
+            (Some(containers), Some(target)) if target.is_container() => {
+                containers.end(&replica, &uid, &brake).await;
+            }
+            (_, Some(target)) => target.drain(self.drain, &brake).await,
             (_, None) => {}
         }
         Outcome::Exited(replica, uid, exit)
@@ -348,6 +373,23 @@ impl Tools {
         async move {
             if let Some(containers) = containers {
                 containers.sweep(wanted).await;
+            }
+        }
+    }
+
+    /// Whose volumes stay is known anew.
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Keep)) {
+        if let Some(containers) = &self.containers {
+            containers.keep(change);
+        }
+    }
+
+    /// Removes volumes that nobody wants any more, for as long as it is asked to.
+    pub(crate) fn sweep_volumes(&self) -> impl Future<Output = ()> + Send + 'static {
+        let containers = self.containers.clone();
+        async move {
+            if let Some(containers) = containers {
+                containers.sweep_volumes().await;
             }
         }
     }
@@ -487,21 +529,21 @@ impl Tools {
         Outcome::Ended(replica, report)
     }
 
-    /// Serves other nodes for a while longer, and then waits for what is in flight.
+    /// Serves other nodes for a while longer, and then waits for what is in flight. With the brake, it waits for nothing.
     pub(crate) async fn stop(
         self: Arc<Self>,
         (replica, uid): (ReplicaKey, Option<Uid>),
         target: Option<Arc<Target>>,
-        linger: Duration,
+        (linger, brake): (Duration, CancellationToken),
     ) -> Outcome {
         if !linger.is_zero() {
-            tokio::time::sleep(linger).await;
+            brake.run_until_cancelled(tokio::time::sleep(linger)).await;
         }
         if let Some(target) = target {
-            target.drain(self.drain).await;
+            target.drain(self.drain, &brake).await;
         }
         if let (Some(containers), Some(uid)) = (&self.containers, &uid) {
-            containers.end(&replica, uid).await;
+            containers.end(&replica, uid, &brake).await;
         }
         let (logs, stopped) = (self.logs.clone(), replica.clone());
         // It only tidies up: the replica is gone, whether that works or not.

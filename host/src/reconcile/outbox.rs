@@ -35,6 +35,11 @@ impl Outbox {
         self.lease = None;
     }
 
+    /// Everything once more: a control plane that was restored believes no end that it has not asked for.
+    pub(super) fn repeat(&mut self) {
+        self.whole = true;
+    }
+
     pub(super) fn resync(&mut self) {
         self.resync = true;
     }

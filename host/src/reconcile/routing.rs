@@ -68,7 +68,8 @@ impl Reconciler {
             let action = Action::Stop(replica.clone());
             let linger = if self.leaving.contains_key(&replica) { LINGER } else { Duration::ZERO };
             let uid = self.observed.running.get(&replica).map(|running| running.uid.clone());
-            self.spawn(action, self.tools.clone().stop((replica, uid), target, linger));
+            let brake = self.holders.brake_of(&replica);
+            self.spawn(action, self.tools.clone().stop((replica, uid), target, (linger, brake)));
         }
     }
 

@@ -78,23 +78,46 @@ where
 impl Reconciler {
     pub(super) fn desire(&mut self, message: Desired) {
         let newest = self.newest_fence();
-        let Desired { fence, base, upsert, remove } = message;
+        let Desired { fence, base, upsert, remove, volumes } = message;
+        let is_restored = fence.epoch > self.desired.fence.epoch;
         let before = self.named_by(base, &upsert, &remove);
         let items = upsert.iter().map(|assignment| (assignment.replica.clone(), assignment.clone()));
         match self.desired.apply(newest, (fence, base), items, &remove) {
             Verdict::Accepted => {
                 self.lease_learns(matches!(base, Base::Whole));
+                self.keep_volumes(fence, &before, volumes);
                 self.differ(before, matches!(base, Base::Whole));
                 for replica in remove.iter().filter(|key| !self.observed.running.contains_key(key)) {
                     self.outbox.gone(replica.clone());
                 }
                 self.unsaved.desired.push(fence, base, upsert, remove);
                 self.outbox.fence_changed();
+                if is_restored {
+                    self.outbox.repeat();
+                }
             }
-            Verdict::Unchanged => self.lease_learns(true),
+            Verdict::Unchanged => {
+                self.lease_learns(true);
+                self.keep_volumes(fence, &before, volumes);
+            }
             Verdict::Refused => refused("desired set", fence, self.desired.fence),
             Verdict::Gap => self.outbox.resync(),
         }
+    }
+
+    /// Whose volumes stay, where that may have changed.
+    fn keep_volumes(&self, fence: Fence, before: &BTreeMap<ReplicaKey, Option<Assignment>>, volumes: Option<Vec<Uid>>) {
+        let has_some = |assignment: Option<&Assignment>| assignment.is_some_and(|one| one.owner.is_some());
+        let is_about = |(replica, before): (&ReplicaKey, &Option<Assignment>)| {
+            has_some(before.as_ref()) || has_some(self.desired.items.get(replica))
+        };
+        if volumes.is_none() && !before.iter().any(is_about) {
+            return;
+        }
+        self.tools.keep(|keep| {
+            keep.told(fence.epoch, volumes.map(|volumes| volumes.into_iter().collect()));
+            keep.wanted = self.desired.items.values().filter_map(|assignment| assignment.owner.clone()).collect();
+        });
     }
 
     /// What is desired now of all that a message speaks of.
@@ -146,9 +169,9 @@ impl Reconciler {
             if ended.is_some_and(|end| after.is_none_or(|after| after.uid != end.uid)) {
                 self.observed.ended.remove(&replica);
             }
-            match after.is_some_and(|after| after.task.is_some()) && !self.observed.ended.contains_key(&replica) {
-                true => _ = self.lease.tasks.insert(replica.clone()),
-                false => _ = self.lease.tasks.remove(&replica),
+            match after.is_some_and(Assignment::needs_lease) && !self.observed.ended.contains_key(&replica) {
+                true => _ = self.holders.replicas.insert(replica.clone()),
+                false => _ = self.holders.replicas.remove(&replica),
             }
             self.dirty.replica(replica);
         }

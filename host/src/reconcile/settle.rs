@@ -215,6 +215,9 @@ impl Reconciler {
 
     fn start_failed(&mut self, replica: ReplicaKey, error: &StartError) {
         self.observed.running.remove(&replica);
+        if matches!(error, StartError::Lapsed) {
+            return self.dirty.replica(replica);
+        }
         let digest =
             self.desired.items.get(&replica).and_then(|assignment| assignment.template.image.digest()).cloned();
         let stage = match error {

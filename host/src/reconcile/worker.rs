@@ -55,7 +55,7 @@ impl Reconciler {
         running.stage = RunningStage::Ready;
         // No longer desired: the plan stops it before it has run.
         let is_held =
-            |assignment: &Assignment| assignment.task.is_some_and(|task| task.stop || !self.observed.is_leased);
+            |assignment: &Assignment| assignment.is_to_stop() || assignment.needs_lease() && !self.observed.is_leased;
         if self.desired.items.get(&replica).is_none_or(is_held) {
             return;
         }
@@ -71,7 +71,8 @@ impl Reconciler {
         self.workers.remove(&replica);
         let Some(running) = self.observed.running.get(&replica) else { return };
         if running.stage == RunningStage::Stopping {
-            let tidy = self.tools.clone().stop((replica.clone(), None), None, Duration::ZERO);
+            let at_once = (Duration::ZERO, CancellationToken::new());
+            let tidy = self.tools.clone().stop((replica.clone(), None), None, at_once);
             self.spawn(Action::Stop(replica), tidy);
             return;
         }

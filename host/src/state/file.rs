@@ -379,6 +379,8 @@ mod tests {
             trust: None,
             settings: Some(Arc::new(settings)),
             task: None,
+            stop: false,
+            owner: None,
         };
         let fence = |counter| Fence { epoch: 1, term: 1, counter };
         let set = Set { fence: fence(1), items: [(replica.clone(), assignment.clone())].into() };

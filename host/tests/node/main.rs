@@ -9,6 +9,7 @@
 mod artifacts;
 mod calls;
 mod drain;
+mod exclusive;
 mod fleet;
 mod limits;
 mod logs;

@@ -55,7 +55,7 @@ async fn an_idle_node_writes_nothing() {
     let hello = world.template("hello");
     let (fence, base) = (control.desired, skiff_api::wire::Base::Whole);
     let upsert = vec![assignment("app", "app-1-a", hello)];
-    let same = skiff_api::wire::Desired { fence, base, upsert, remove: Vec::new() };
+    let same = skiff_api::wire::Desired { fence, base, upsert, remove: Vec::new(), volumes: None };
     control.send(skiff_api::wire::ToNode::Desired(same)).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(tree(), before);

@@ -61,7 +61,7 @@ async fn an_older_control_plane_changes_nothing_and_a_gap_is_said() {
     let (node, mut control) = world.serving("hello", |_| {}).await;
     let newest = control.fence;
     for fence in [Fence { term: 0, counter: 99, ..newest }, Fence { counter: 1, ..newest }] {
-        let desired = Desired { fence, base: Base::Whole, upsert: Vec::new(), remove: Vec::new() };
+        let desired = Desired { fence, base: Base::Whole, upsert: Vec::new(), remove: Vec::new(), volumes: None };
         control.send(ToNode::Desired(desired)).await;
         let (fence, base) = (Fence { counter: 0, ..fence }, Base::Whole);
         let routes = Routes { fence, base, upsert: Vec::new(), remove: Vec::new(), removed_nodes: None };
@@ -69,7 +69,7 @@ async fn an_older_control_plane_changes_nothing_and_a_gap_is_said() {
     }
     let base = Base::After(Fence { counter: 77, ..newest });
     let fence = control.next_fence();
-    let desired = Desired { fence, base, upsert: Vec::new(), remove: vec![replica("app-1-a")] };
+    let desired = Desired { fence, base, upsert: Vec::new(), remove: vec![replica("app-1-a")], volumes: None };
     control.send(ToNode::Desired(desired)).await;
     control.until(|control| control.resyncs == 1).await;
     assert_eq!(Web::h1(node.gateway_addr()).get("/").await.status, 200);

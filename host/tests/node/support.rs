@@ -172,6 +172,8 @@ pub(crate) fn assignment(service: &str, name: &str, template: Template) -> Assig
         trust: None,
         settings: None,
         task: None,
+        stop: false,
+        owner: None,
     }
 }
 
@@ -226,7 +228,8 @@ impl Control {
         let fence = self.next_fence();
         self.desired = fence;
         let upsert = assignments.into_iter().collect();
-        self.send(ToNode::Desired(Desired { fence, base: Base::Whole, upsert, remove: Vec::new() })).await;
+        self.send(ToNode::Desired(Desired { fence, base: Base::Whole, upsert, remove: Vec::new(), volumes: None }))
+            .await;
     }
 
     /// Sends a change of the desired set.
@@ -234,7 +237,7 @@ impl Control {
         let base = Base::After(self.desired);
         let fence = self.next_fence();
         self.desired = fence;
-        self.send(ToNode::Desired(Desired { fence, base, upsert, remove })).await;
+        self.send(ToNode::Desired(Desired { fence, base, upsert, remove, volumes: None })).await;
     }
 
     pub(crate) async fn route(&mut self, services: impl IntoIterator<Item = ServiceRoutes>) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use skiff_api::grant::{Allow, Grants, Lack};
 use skiff_api::resource::{
-    BucketGrant, JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec,
+    BucketGrant, JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec, Volume,
 };
 use skiff_api::{Code, Kind, Name, Problem};
 
@@ -20,12 +20,12 @@ const USERS_SHOWN_MAX: usize = 5;
 
 /// What must hold beside a service or job for it to be written.
 pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Service, change: Change) -> Result<Change> {
-    let asks = !service.spec.allow.is_empty() || service.spec.keyvalue.iter().any(|grant| grant.redis.is_some());
-    let Some(own) = service.metadata.namespace.as_ref().filter(|_| asks) else { return Ok(change) };
+    let asks = Asks::of_service(&service.spec);
+    let Some(own) = service.metadata.namespace.as_ref().filter(|_| asks.any()) else { return Ok(change) };
     let Some(namespace) = objects.get::<NamespaceSpec>(None, own.as_str()).await? else {
         return Err(Error::NoNamespace { namespace: own.clone() }.into());
     };
-    let lacks = beyond((&service.spec.allow, &service.spec.keyvalue), &namespace.spec.allow, own);
+    let lacks = asks.beyond(&namespace.spec.allow, own);
     if lacks.is_empty() {
         return Ok(change.within(&namespace, own));
     }
@@ -33,6 +33,7 @@ pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Servi
         .iter()
         .map(|Lack { field, index, entry }| match *field {
             "tcp" => format!("keyvalue[{index}].redis: {entry:?}"),
+            "hostPaths" => format!("volumes[{index}].hostPath: {entry:?}"),
             field => format!("allow.{field}[{index}]: {entry:?}"),
         })
         .collect();
@@ -42,9 +43,30 @@ pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Servi
     Err(Problem::new(Code::NotGranted, detail).object(object).hint(hint).into())
 }
 
-/// What a service or its replicas have that the namespace does not grant.
-fn beyond((allow, keyvalue): (&Allow, &[BucketGrant]), grants: &Grants, own: &Name) -> Vec<Lack> {
-    allow.beyond(grants, own).into_iter().chain(grants.lacking(keyvalue)).collect()
+/// What a service or its replicas ask of their namespace.
+#[derive(Clone, Copy)]
+struct Asks<'a> {
+    allow: &'a Allow,
+    keyvalue: &'a [BucketGrant],
+    volumes: &'a [Volume],
+}
+
+impl<'a> Asks<'a> {
+    fn of_service(spec: &'a ServiceSpec) -> Self {
+        Self { allow: &spec.allow, keyvalue: &spec.keyvalue, volumes: &spec.volumes }
+    }
+
+    fn any(&self) -> bool {
+        !self.allow.is_empty()
+            || self.keyvalue.iter().any(|grant| grant.redis.is_some())
+            || self.volumes.iter().any(|volume| volume.host_path.is_some())
+    }
+
+    /// What the namespace does not grant.
+    fn beyond(self, grants: &Grants, own: &Name) -> Vec<Lack> {
+        let beside = grants.lacking(self.keyvalue).into_iter().chain(grants.without(self.volumes));
+        self.allow.beyond(grants, own).into_iter().chain(beside).collect()
+    }
 }
 
 /// The lines of a namespace that would grant what is lacking beside what it grants now.
@@ -54,10 +76,11 @@ fn widened(grants: &Grants, lacks: &[Lack]) -> String {
             "services" => grants.services.iter().map(ToString::to_string).collect(),
             "http" => grants.http.iter().map(ToString::to_string).collect(),
             "tcp" => grants.tcp.iter().map(ToString::to_string).collect(),
+            "hostPaths" => grants.host_paths.iter().map(ToString::to_string).collect(),
             _ => grants.private.iter().map(ToString::to_string).collect(),
         }
     };
-    let lines = ["services", "http", "private", "tcp"].into_iter().filter_map(|field| {
+    let lines = ["services", "http", "private", "tcp", "hostPaths"].into_iter().filter_map(|field| {
         let lacking: Vec<String> =
             lacks.iter().filter(|lack| lack.field == field).map(|lack| lack.entry.clone()).collect();
         let all: Vec<String> = entries(field).into_iter().chain(lacking.iter().cloned()).collect();
@@ -94,16 +117,16 @@ pub(super) async fn admit_namespace(
 
 /// What in the namespace allows itself more than these grants: services, jobs, and revisions that replicas still have.
 async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<BTreeSet<String>> {
-    let first = |allow: &Allow, keyvalue: &[BucketGrant]| beyond((allow, keyvalue), grants, own).into_iter().next();
+    let first = |asks: Asks<'_>| asks.beyond(grants, own).into_iter().next();
     let all = Selector::default();
     let mut users = BTreeSet::new();
     for service in objects.list::<ServiceSpec>(Some(own), &all).await?.items {
-        if let Some(lack) = first(&service.spec.allow, &service.spec.keyvalue) {
+        if let Some(lack) = first(Asks::of_service(&service.spec)) {
             users.insert(format!("service {} allows {:?}", service.metadata.name, lack.entry));
         }
     }
     for job in objects.list::<JobSpec>(Some(own), &all).await?.items {
-        if let Some(lack) = first(&job.spec.allow, &job.spec.keyvalue) {
+        if let Some(lack) = first(Asks { allow: &job.spec.allow, keyvalue: &job.spec.keyvalue, volumes: &[] }) {
             users.insert(format!("job {} allows {:?}", job.metadata.name, lack.entry));
         }
     }
@@ -112,7 +135,8 @@ async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<
     for revision in objects.list::<RevisionSpec>(Some(own), &all).await?.items {
         let is_used = used.iter().any(|name| name.as_str() == revision.metadata.name);
         let template = &revision.spec.template;
-        if let Some(lack) = first(&template.allow, &template.keyvalue).filter(|_| is_used) {
+        let asks = Asks { allow: &template.allow, keyvalue: &template.keyvalue, volumes: &template.volumes };
+        if let Some(lack) = first(asks).filter(|_| is_used) {
             users.insert(format!("replicas of revision {} have {:?}", revision.metadata.name, lack.entry));
         }
     }

@@ -197,6 +197,10 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
         return Err(problem.hint("all instances share it, so one must fit").into());
     }
+    if !spec.volumes.is_empty() {
+        let problem = invalid(format!("image {} holds a component, and volumes is for containers", spec.image));
+        return Err(problem.hint("remove volumes: a component keeps its values in buckets (keyvalue)").into());
+    }
     let health = spec.health.as_ref();
     let fields = [
         ("ports", !spec.ports.is_empty()),

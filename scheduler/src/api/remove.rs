@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use skiff_api::resource::{
-    ConfigSpec, DEFAULT_NAMESPACE, ImagePolicySpec, JobSpec, Liveness, NamespaceSpec, NodeSpec, ReplicaSpec,
-    SecretSpec, ServiceSpec,
+    ConfigSpec, DEFAULT_NAMESPACE, ImagePolicySpec, JobSpec, Liveness, NamespaceSpec, NodeSpec, Replica, ReplicaSpec,
+    RevisionSpec, SecretSpec, ServiceSpec,
 };
 use skiff_api::{Code, Kind, Problem};
 
@@ -45,12 +45,14 @@ async fn remove_typed<S: Indexed>(state: &ApiState, target: &Target) -> Result<R
     }
 }
 
-/// Another takes its place. A task's may not begin before this one has ended, so it is told to stop, and goes then.
+/// Another takes its place. That of a task, or of what may run in one place only, may not begin before this one has ended: it
+/// is told to stop, and goes then.
 async fn remove_replica(state: &ApiState, target: &Target) -> Result<Response> {
     let mut attempt = 1;
     loop {
         let mut live = state.objects.find::<ReplicaSpec>(target.namespace.as_ref(), &target.name).await?;
-        let may_run = live.is_task() && live.spec.node.is_some() && !live.status.ended;
+        let ends_first = live.is_task() || is_exclusive(state, &live).await?;
+        let may_run = ends_first && live.spec.node.is_some() && !live.status.ended;
         let change = match may_run {
             false => Change::new().delete(&live),
             true if live.spec.stop => return Ok(Json(live).into_response()),
@@ -69,6 +71,13 @@ async fn remove_replica(state: &ApiState, target: &Target) -> Result<Response> {
             }
         }
     }
+}
+
+/// Whether it may run in one place only: what it was made from says so, which is there as long as it is.
+async fn is_exclusive(state: &ApiState, replica: &Replica) -> Result<bool> {
+    let (namespace, revision) = (replica.metadata.namespace.as_ref(), replica.spec.revision.as_str());
+    let revision = state.objects.get::<RevisionSpec>(namespace, revision).await?;
+    Ok(revision.is_some_and(|revision| revision.spec.template.is_exclusive()))
 }
 
 /// What services are told goes only when none of them asks for it.

@@ -8,11 +8,12 @@ use skiff_api::resource::NodeSpec;
 use skiff_api::wire::{FromNode, Hello, ToNode};
 use skiff_api::{NodeName, Uid};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::counters::{Counters, add};
 use super::mirror::Touched;
-use super::term::Term;
+use super::term::{LEASES_LAPSE, Term};
 use crate::link::{Arrival, LinkId, LogRouter, Refused, Session, What};
 use crate::plan::State;
 use crate::plan::endpoints::Directory;
@@ -24,6 +25,8 @@ pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
     by_node: BTreeMap<NodeName, LinkId>,
     term: Term,
+    /// Before that, leases of an earlier epoch may be held.
+    leases_from: Option<Instant>,
     directory: Directory,
     logs: LogRouter,
     counters: Arc<Counters>,
@@ -51,7 +54,13 @@ pub(super) enum News {
 
 impl Links {
     pub(super) fn new(term: Term, logs: LogRouter, counters: Arc<Counters>) -> Self {
-        Self { links: BTreeMap::new(), by_node: BTreeMap::new(), term, directory: Directory::default(), logs, counters }
+        let leases_from = (!term.is_settled()).then(|| Instant::now() + LEASES_LAPSE);
+        let (links, by_node, directory) = (BTreeMap::new(), BTreeMap::new(), Directory::default());
+        Self { links, by_node, term, leases_from, directory, logs, counters }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.term.epoch()
     }
 
     /// Takes in what came from a link, and answers what the node must be told at once.
@@ -94,6 +103,7 @@ impl Links {
         match *message {
             FromNode::Resync => Ok(self.send_whole(id, state).into_iter().collect()),
             // Only on a link that is a node's own: from the moment it is lost, nobody is answered any more.
+            FromNode::Lease { .. } if self.leases_from.is_some_and(|from| Instant::now() < from) => Ok(Vec::new()),
             FromNode::Lease { asked_ms } => Ok(self.send(id, vec![ToNode::Lease { asked_ms }]).into_iter().collect()),
             message => Ok(vec![News::Said(node, Box::new(message))]),
         }

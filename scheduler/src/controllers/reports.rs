@@ -43,13 +43,16 @@ impl Reports {
         self.nodes.insert(name, report);
     }
 
-    /// Takes in what a node says it runs. Answers how many of its words were about replicas of other nodes.
-    pub(super) fn observed(&mut self, state: &State, node: &NodeName, observed: Observed) -> usize {
+    /// Takes in what a node says it runs. Answers how many of its words were about replicas of other nodes. `epoch` is the
+    /// cluster's: what a node was told in another one, nobody knows any more.
+    pub(super) fn observed(&mut self, state: &State, node: &NodeName, observed: Observed, epoch: u64) -> usize {
         let mut bad = 0;
         let mut named = BTreeSet::new();
-        for (key, status) in observed.replicas {
+        let is_told = observed.fence.epoch == epoch;
+        for (key, mut status) in observed.replicas {
             match placed_on(state, node, &key) {
                 Some(true) => {
+                    status.ended &= may_end(state, &key, is_told);
                     named.insert(key.clone());
                     self.replicas.insert(key, (node.clone(), bounded(status)));
                 }
@@ -163,6 +166,11 @@ fn node_change(state: &State, name: &NodeName, report: &NodeReport, now: Timesta
     }
 }
 
+/// Whether a replica's end is one for good: a task's is, and that of another one which its node was told to stop.
+fn may_end(state: &State, key: &ReplicaKey, is_told: bool) -> bool {
+    state.replica(key).is_some_and(|replica| replica.is_task() || replica.spec.stop && is_told)
+}
+
 /// Whether a replica is placed on that node; `None` if there is none of that name.
 pub(super) fn placed_on(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<bool> {
     state.replica(key).map(|replica| replica.spec.node.as_ref() == Some(node))
@@ -231,9 +239,9 @@ mod tests {
         let node = NodeName::new("n");
         let mut reports = Reports::default();
         for phase in [Phase::Pulling, Phase::Compiling, Phase::Ready] {
-            assert_eq!(reports.observed(&world.state, &node, observed(false, &[("cart-1-bbbbb", phase)])), 0);
+            assert_eq!(reports.observed(&world.state, &node, observed(false, &[("cart-1-bbbbb", phase)]), 0), 0);
         }
-        assert_eq!(reports.observed(&world.state, &node, observed(false, &[("cart-1-aaaaa", Phase::Ready)])), 0);
+        assert_eq!(reports.observed(&world.state, &node, observed(false, &[("cart-1-aaaaa", Phase::Ready)]), 0), 0);
         assert_eq!(stored(&mut reports, &world), [("cart-1-bbbbb".to_owned(), Phase::Ready, String::new())]);
         let status = ReplicaStatus { phase: Phase::Ready, ..ReplicaStatus::default() };
         reports.written(&Written::Replica(replica("cart-1-bbbbb"), status));
@@ -245,20 +253,42 @@ mod tests {
         let world = world();
         let mut reports = Reports::default();
         let words = observed(false, &[("cart-1-ccccc", Phase::Ready), ("cart-1-zzzzz", Phase::Ready)]);
-        assert_eq!(reports.observed(&world.state, &NodeName::new("n"), words), 1);
+        assert_eq!(reports.observed(&world.state, &NodeName::new("n"), words, 0), 1);
         assert!(reports.replicas.is_empty());
+    }
+
+    #[test]
+    fn an_end_counts_for_what_its_node_was_told_to_stop() {
+        let mut world = world();
+        let node = NodeName::new("n");
+        let ended = || {
+            let mut words = observed(false, &[("cart-1-aaaaa", Phase::Succeeded)]);
+            words.replicas[0].1.ended = true;
+            words
+        };
+        let mut reports = Reports::default();
+        let mut is_ended = |world: &World, epoch| {
+            reports.observed(&world.state, &node, ended(), epoch);
+            reports.replicas[&replica("cart-1-aaaaa")].1.ended
+        };
+        assert!(!is_ended(&world, 0), "it was not told to");
+        let name = ReplicaName::new("cart-1-aaaaa");
+        let stop = crate::plan::Action::StopReplica { name };
+        world.execute(&crate::plan::Plan { actions: vec![stop], ..crate::plan::Plan::nothing(key("cart")) });
+        assert!(is_ended(&world, 0));
+        assert!(!is_ended(&world, 1), "it was told to before the cluster was restored");
     }
 
     #[test]
     fn what_a_whole_report_does_not_name_is_not_running() {
         let world = world();
         let mut reports = Reports::default();
-        reports.observed(&world.state, &NodeName::new("n"), observed(true, &[]));
+        reports.observed(&world.state, &NodeName::new("n"), observed(true, &[]), 0);
         assert_eq!(
             stored(&mut reports, &world),
             [("cart-1-aaaaa".to_owned(), Phase::Pending, "NotRunning".to_owned())]
         );
-        reports.observed(&world.state, &NodeName::new("n"), observed(true, &[("cart-1-aaaaa", Phase::Ready)]));
+        reports.observed(&world.state, &NodeName::new("n"), observed(true, &[("cart-1-aaaaa", Phase::Ready)]), 0);
         assert!(stored(&mut reports, &world).is_empty());
         assert!(reports.replicas.is_empty());
     }
@@ -269,7 +299,7 @@ mod tests {
         let mut reports = Reports::default();
         let mut words = observed(false, &[("cart-1-bbbbb", Phase::Failed)]);
         words.replicas[0].1.message = "ä".repeat(5000);
-        reports.observed(&world.state, &NodeName::new("n"), words);
+        reports.observed(&world.state, &NodeName::new("n"), words, 0);
         let (_, status) = &reports.replicas[&replica("cart-1-bbbbb")];
         assert_eq!(status.message.chars().count(), MESSAGE_CHARS_MAX);
     }

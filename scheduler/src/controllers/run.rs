@@ -321,7 +321,7 @@ impl Control {
                 self.reports.node(node.clone(), NodeReport::Hello(Box::new(hello)));
                 0
             }
-            FromNode::Observed(observed) => self.reports.observed(&self.state, &node, observed),
+            FromNode::Observed(observed) => self.reports.observed(&self.state, &node, observed, self.links.epoch()),
             FromNode::Event(event) => usize::from(!self.note(&node, &event)),
             // The links answer these themselves.
             FromNode::Resync

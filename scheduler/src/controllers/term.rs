@@ -4,13 +4,24 @@
 //! Nodes refuse whatever carries an older fence: a predecessor that is still running cannot undo what this one orders.
 //! The epoch comes first in the order and is raised by a restore from a backup, whose terms are older than those that
 //! nodes have seen.
+//!
+//! **Leases of an earlier epoch.** A restored control plane knows nothing of what its predecessor assigned last, and so of whom
+//! to wait for: it grants no lease before all of those have lapsed. That this was waited for is stored, once for each epoch.
 
-use skiff_api::wire::Fence;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_api::wire::{Fence, LEASE_LAPSES_MS};
+use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Entry, Store, Txn, TxnOutcome};
 
 const TERM: &str = "/cluster/term";
 pub(crate) const EPOCH: &str = "/cluster/epoch";
+/// The epoch in which leases are granted at once.
+const LEASES: &str = "/cluster/leases";
+/// How long leases of an earlier epoch may be held.
+pub(super) const LEASES_LAPSE: Duration = Duration::from_millis(LEASE_LAPSES_MS);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TermError {
@@ -24,13 +35,15 @@ pub enum TermError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Term {
     last: Fence,
+    /// Nobody holds a lease of an earlier epoch.
+    is_settled: bool,
 }
 
 impl Term {
     /// Takes the next term.
     pub(crate) async fn take(store: &dyn Store) -> Result<Self, TermError> {
         loop {
-            let (term, epoch) = (store.get(TERM).await?, store.get(EPOCH).await?);
+            let (term, epoch, leases) = (store.get(TERM).await?, store.get(EPOCH).await?, store.get(LEASES).await?);
             let fence = Fence {
                 epoch: number(EPOCH, epoch.as_ref())?.max(1),
                 term: number(TERM, term.as_ref())? + 1,
@@ -38,11 +51,33 @@ impl Term {
             };
             let txn = require(Txn::new(), TERM, term.as_ref()).put(TERM, fence.term.to_string());
             let txn = require(txn, EPOCH, epoch.as_ref());
-            let txn = if epoch.is_none() { txn.put(EPOCH, fence.epoch.to_string()) } else { txn };
+            let txn = match epoch {
+                Some(_) => txn,
+                None => txn.put(EPOCH, fence.epoch.to_string()).put(LEASES, fence.epoch.to_string()),
+            };
+            let is_settled = epoch.is_none() || number(LEASES, leases.as_ref())? == fence.epoch;
             if let TxnOutcome::Committed(_) = store.commit(txn).await? {
-                return Ok(Self { last: fence });
+                return Ok(Self { last: fence, is_settled });
             }
         }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Waits until no lease of an earlier epoch is held, and stores that. Where that fails, the next start waits again.
+    pub(crate) async fn settle(self, store: Arc<dyn Store>, stop: CancellationToken) {
+        if stop.run_until_cancelled(tokio::time::sleep(LEASES_LAPSE)).await.is_none() {
+            return;
+        }
+        if let Err(error) = store.commit(Txn::new().put(LEASES, self.last.epoch.to_string())).await {
+            tracing::warn!(%error, "failed to store that leases are granted again since the restore");
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.last.epoch
     }
 
     /// The next fence.
@@ -81,6 +116,19 @@ mod tests {
         let restored = Txn::new().put(EPOCH, "2").put(TERM, "0");
         assert!(store.commit(restored).await.unwrap().committed().is_some());
         assert!(Term::take(&store).await.unwrap().next() > fences[2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_epoch_waits_once_for_the_leases_of_the_one_before() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert!(Term::take(&*store).await.unwrap().is_settled(), "a new cluster waits for nobody");
+        assert!(Term::take(&*store).await.unwrap().is_settled());
+        assert!(store.commit(Txn::new().put(EPOCH, "2")).await.unwrap().committed().is_some());
+        let restored = Term::take(&*store).await.unwrap();
+        assert!(!restored.is_settled());
+        assert!(!Term::take(&*store).await.unwrap().is_settled(), "it has not waited yet");
+        restored.settle(Arc::clone(&store), CancellationToken::new()).await;
+        assert!(Term::take(&*store).await.unwrap().is_settled());
     }
 
     #[tokio::test]

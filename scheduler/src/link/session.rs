@@ -5,6 +5,8 @@
 //! ```
 //! It does no I/O: messages are what its methods return.
 
+use std::collections::BTreeSet;
+
 use skiff_api::wire::{Base, Desired, Fence, FromNode, Hello, PROTOCOL, Routes, ToNode};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Uid};
 
@@ -45,6 +47,8 @@ pub struct Session {
     told: Told,
     /// How many removed machines were told of.
     removed: usize,
+    /// The services whose volumes it was told that it has.
+    volumes: BTreeSet<Uid>,
     desired: Fence,
     routes: Fence,
 }
@@ -94,7 +98,14 @@ impl Session {
         self.removed = state.removed().len();
         let routes =
             Routes { fence: self.routes, base: Base::Whole, upsert: routes, remove: Vec::new(), removed_nodes };
-        let desired = Desired { fence: self.desired, base: Base::Whole, upsert: assignments, remove: Vec::new() };
+        self.volumes = state.volumes_on(&listener.node).cloned().unwrap_or_default();
+        let desired = Desired {
+            fence: self.desired,
+            base: Base::Whole,
+            upsert: assignments,
+            remove: Vec::new(),
+            volumes: Some(self.volumes.iter().cloned().collect()),
+        };
         vec![ToNode::Routes(routes), ToNode::Desired(desired)]
     }
 
@@ -119,11 +130,17 @@ impl Session {
             messages.push(ToNode::Routes(Routes { fence: self.routes, base, upsert, remove, removed_nodes }));
         }
         let desired = self.told.assign(state, &listener.node, replicas.into_iter().cloned());
-        if !desired.is_empty() {
+        let volumes = state.volumes_on(&listener.node);
+        let is_volume_news = volumes.map_or(!self.volumes.is_empty(), |volumes| *volumes != self.volumes);
+        if !desired.is_empty() || is_volume_news {
             let base = Base::After(self.desired);
             self.desired = fence();
             let (upsert, remove) = (desired.upsert, desired.remove);
-            messages.push(ToNode::Desired(Desired { fence: self.desired, base, upsert, remove }));
+            if is_volume_news {
+                self.volumes = volumes.cloned().unwrap_or_default();
+            }
+            let volumes = is_volume_news.then(|| self.volumes.iter().cloned().collect());
+            messages.push(ToNode::Desired(Desired { fence: self.desired, base, upsert, remove, volumes }));
         }
         messages
     }
@@ -175,6 +192,37 @@ mod tests {
         assert!(matches!(&delta[..], [ToNode::Routes(routes), ToNode::Desired(desired)]
             if routes.remove == [key("cart")] && desired.remove == [replica]
                 && desired.base == Base::After(Fence { epoch: 1, term: 1, counter: 3 })));
+    }
+
+    #[test]
+    fn a_node_is_told_whose_volumes_it_has_when_that_changes() {
+        let mut world = World::new();
+        world.node("n", memory(10));
+        world.change_node("n", |node| node.metadata.uid = Uid::new("machine"));
+        world.service("cart", 0, memory(1));
+        let directory = &mut Directory::default();
+        let mut fence = counting();
+        let mut session = Session::default();
+        session.hello(&hello_from("n", memory(10))).unwrap();
+        let volumes = |messages: &[ToNode]| match messages.last() {
+            Some(ToNode::Desired(desired)) => desired.volumes.clone(),
+            _ => None,
+        };
+        assert_eq!(volumes(&session.whole(&world.state, directory, &mut fence)), Some(Vec::new()));
+        let home = skiff_api::resource::Home { node: NodeName::new("n"), uid: Uid::new("machine") };
+        world.settled_at("cart", home);
+        let mut told = |world: &World| {
+            let delta = session.delta((&world.state, directory), [], [], &mut fence);
+            volumes(&delta)
+        };
+        assert_eq!(told(&world), Some(vec![Uid::new("uid of cart")]));
+        assert_eq!(told(&world), None);
+        world.change_node("n", |node| node.metadata.uid = Uid::new("another of that name"));
+        assert_eq!(told(&world), Some(Vec::new()));
+        world.change_node("n", |node| node.metadata.uid = Uid::new("machine"));
+        assert_eq!(told(&world), Some(vec![Uid::new("uid of cart")]));
+        world.no_service("cart");
+        assert_eq!(told(&world), Some(Vec::new()));
     }
 
     #[test]

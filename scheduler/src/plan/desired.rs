@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skiff_api::resource::Replica;
+use skiff_api::resource::{Replica, Template};
 use skiff_api::settings::Settings;
 use skiff_api::wire::{Assignment, ServiceRoutes, Task};
 use skiff_api::{NodeName, ReplicaKey, ServiceKey, Trust, Uid};
@@ -34,7 +34,15 @@ pub fn assignment(state: &State, node: &NodeName, key: &ReplicaKey) -> Option<As
         trust: revision.trust.clone(),
         settings: revision.settings.clone(),
         task: replica.is_task().then(|| task(workload, replica)),
+        stop: replica.spec.stop && !replica.is_task(),
+        owner: owner_of(&revision.template, replica),
     })
+}
+
+/// Whose its volumes are, where it has some that have a name.
+fn owner_of(template: &Template, replica: &Replica) -> Option<Uid> {
+    let has_some = template.volumes.iter().any(|volume| volume.name.is_some());
+    has_some.then(|| replica.metadata.owners.first().map(|owner| owner.uid.clone()))?
 }
 
 fn task(workload: &Workload, replica: &Replica) -> Task {
@@ -43,7 +51,7 @@ fn task(workload: &Workload, replica: &Replica) -> Task {
 }
 
 /// What of an assignment may differ the next time.
-type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>, Option<Task>);
+type Assigned = (Uid, Option<Arc<Trust>>, Option<Arc<Settings>>, Option<Task>, bool);
 
 /// What one link was told.
 #[derive(Debug, Default)]
@@ -92,8 +100,8 @@ impl Told {
         for key in touched {
             match assignment(state, node, &key) {
                 Some(assignment) => {
-                    let Assignment { uid, trust, settings, task, .. } = &assignment;
-                    let now = (uid.clone(), trust.clone(), settings.clone(), *task);
+                    let Assignment { uid, trust, settings, task, stop, .. } = &assignment;
+                    let now = (uid.clone(), trust.clone(), settings.clone(), *task, *stop);
                     if self.assigned.insert(key, now.clone()) != Some(now) {
                         delta.upsert.push(assignment);
                     }

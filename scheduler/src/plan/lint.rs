@@ -9,6 +9,7 @@ use std::fmt;
 use skiff_api::resource::{Phase, Placement, Resources, own_labels};
 use skiff_api::{NodeName, ReplicaName, RevisionName};
 
+use super::exclusive::{self, Standing};
 use super::{Action, Plan, State};
 
 /// What is wrong with a plan.
@@ -46,6 +47,18 @@ pub enum Fault {
     },
     /// It makes something for a service or job that is gone.
     NoService,
+    /// Another copy may run beside it, of what may run in one place only.
+    Doubled {
+        replica: ReplicaName,
+    },
+    /// It places a copy on another node than the one that has its volumes.
+    AwayFromHome {
+        replica: ReplicaName,
+    },
+    /// It forgets a copy that may run yet, of what may run in one place only.
+    Forgotten {
+        replica: ReplicaName,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -60,6 +73,9 @@ impl fmt::Display for Fault {
             Self::NoRevision { replica, revision } => write!(f, "{replica} would lack its revision {revision}"),
             Self::DuplicateName { name } => write!(f, "{name} would exist twice"),
             Self::Missing { name } => write!(f, "{name} does not exist"),
+            Self::Doubled { replica } => write!(f, "{replica} would run beside another copy"),
+            Self::AwayFromHome { replica } => write!(f, "{replica} would run without its volumes"),
+            Self::Forgotten { replica } => write!(f, "{replica} would be forgotten while it may run"),
             Self::NoService => write!(f, "the service or job does not exist"),
         }
     }
@@ -102,6 +118,7 @@ impl<'a> Lint<'a> {
         if ready_after < wanted.min(ready_before) {
             faults.push(Fault::Availability { before: ready_before, after: ready_after, wanted });
         }
+        faults.extend(self.exclusive_faults(plan, &before, &after));
         let mut more: BTreeMap<NodeName, Resources> = BTreeMap::new();
         for (name, replica) in &after {
             let newly = before.get(name).is_none_or(|before| before.node.is_none());
@@ -134,6 +151,42 @@ impl<'a> Lint<'a> {
             is_ready: workload.service.is_some() && workload.owns(&replica.metadata.owners) && self.answers(replica),
         };
         workload.replicas.iter().map(|(name, replica)| (name, seen(replica))).collect()
+    }
+
+    /// What is wrong with what runs in one place only: of a service that is there, and of what a deleted one has left.
+    fn exclusive_faults(&self, plan: &Plan, before: &Replicas<'_>, after: &Replicas<'_>) -> Vec<Fault> {
+        let Some(workload) = self.state.workload(&plan.service) else { return Vec::new() };
+        let service = workload.service.as_deref();
+        let is_exclusive = service.is_some_and(|service| service.spec.is_exclusive());
+        let mut faults = Vec::new();
+        let mut may_run = 0;
+        for (name, replica) in &workload.replicas {
+            let standing = exclusive::standing(self.state, workload, replica);
+            let is_busy = matches!(standing, Standing::Runs | Standing::Stops(_));
+            let owned = workload.owns(&replica.metadata.owners);
+            let counts = owned && is_exclusive || workload.is_exclusive(replica);
+            may_run += usize::from(is_busy && counts);
+            if is_busy && counts && !after.contains_key(name) {
+                faults.push(Fault::Forgotten { replica: name.clone() });
+            }
+        }
+        let starts = |(name, replica): &(&&ReplicaName, &Seen<'_>)| {
+            replica.node.is_some() && before.get(**name).is_none_or(|before| before.node.is_none())
+        };
+        let started: Vec<&ReplicaName> = after.iter().filter(starts).map(|(name, _)| *name).collect();
+        let bound = service.filter(|service| service.spec.bound_by().is_some());
+        if let Some(home) = bound.and_then(|service| service.status.home.as_ref()) {
+            let away = |name: &&&ReplicaName| {
+                let node = after.get(**name).and_then(|replica| replica.node);
+                let machine = node.and_then(|node| self.state.node(node)?.node.as_ref());
+                node != Some(&home.node) || machine.is_none_or(|machine| machine.metadata.uid != home.uid)
+            };
+            faults.extend(started.iter().filter(away).map(|name| Fault::AwayFromHome { replica: (*name).clone() }));
+        }
+        if is_exclusive && may_run + started.len() > 1 {
+            faults.extend(started.into_iter().map(|name| Fault::Doubled { replica: (*name).clone() }));
+        }
+        faults
     }
 
     /// Whether a replica answers requests, as far as anybody can know.
@@ -257,6 +310,38 @@ mod tests {
     fn create(name: &str, revision: &str, node: &str) -> Action {
         let (name, revision) = (ReplicaName::new(name), RevisionName::new(revision));
         Action::CreateReplica { name, revision, node: Some(NodeName::new(node)), status: ReplicaStatus::default() }
+    }
+
+    #[test]
+    fn one_copy_at_most_and_none_is_forgotten_that_may_run() {
+        let mut world = World::new();
+        world.node("n", memory(10));
+        world.node("m", memory(10));
+        world.service("cart", 1, memory(1));
+        world.change_service("cart", |spec| spec.exclusive = true);
+        world.revision_that("cart", 1, |template| template.exclusive = true);
+        world.replica("cart", 1, "aaaaa", Some("n"), Phase::Failed);
+        let name = || ReplicaName::new("cart-1-aaaaa");
+        let goes = || Action::DeleteReplica { name: name() };
+        assert_eq!(faults(&world, "cart", vec![create("b", "cart-1", "m")]), ["b would run beside another copy"]);
+        assert_eq!(faults(&world, "cart", vec![goes()]), ["cart-1-aaaaa would be forgotten while it may run"]);
+        // That the lease has lapsed counts for what was told to stop.
+        world.state.set_lapsed(&NodeName::new("n"), true);
+        assert_eq!(faults(&world, "cart", vec![goes()]).len(), 1);
+        world.execute(&Plan {
+            service: key("cart"),
+            actions: vec![Action::StopReplica { name: name() }],
+            events: Vec::new(),
+            wake: None,
+        });
+        assert!(faults(&world, "cart", vec![goes(), create("b", "cart-1", "m")]).is_empty());
+        let two = vec![goes(), create("b", "cart-1", "m"), create("c", "cart-1", "m")];
+        assert_eq!(faults(&world, "cart", two).len(), 2);
+        world.state.set_lapsed(&NodeName::new("n"), false);
+        assert_eq!(faults(&world, "cart", vec![goes()]).len(), 1);
+        // Of a deleted service, too.
+        world.no_service("cart");
+        assert_eq!(faults(&world, "cart", vec![goes()]).len(), 1);
     }
 
     fn faults(world: &World, service: &str, actions: Vec<Action>) -> Vec<String> {

@@ -16,6 +16,7 @@ pub mod board;
 pub mod desired;
 pub mod endpoints;
 pub mod everywhere;
+pub mod exclusive;
 pub mod job;
 pub mod lint;
 pub mod liveness;

@@ -34,6 +34,16 @@ pub enum Waits {
         reserved: Resources,
         wanted: Resources,
     },
+    /// What it keeps is on a node that does not take it.
+    Home(Box<AwayFrom>),
+}
+
+/// Why a service cannot run where its volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwayFrom {
+    pub volume: String,
+    pub node: NodeName,
+    pub refusal: Refusal,
 }
 
 /// No node takes it.
@@ -155,21 +165,39 @@ impl fmt::Display for NoNodeFits {
     }
 }
 
+impl fmt::Display for AwayFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { volume, node, refusal } = self;
+        let anew = "delete the service and apply it again, to begin elsewhere without what is in it";
+        let what = match refusal {
+            Refusal::Closed(Access::Gone) => {
+                return write!(f, "its volume {volume} is on node {node}, which was removed (hint: {anew})");
+            }
+            Refusal::Closed(Access::Cordoned | Access::Draining) => format!("`skiff uncordon {node}`"),
+            Refusal::Closed(_) => "bring it back".to_owned(),
+            _ => "change that".to_owned(),
+        };
+        write!(f, "its volume {volume} is on node {node}, which {refusal} (hint: {what}; or {anew})")
+    }
+}
+
 impl Waits {
     /// One word for programs.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoNodeFits(_) => "NoNodeFits",
             Self::Quota { .. } => "QuotaExceeded",
+            Self::Home(_) => "VolumeElsewhere",
         }
     }
 }
 
 impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Quota { quota, placed, reserved, wanted } = self else {
-            let Self::NoNodeFits(refused) = self else { return Ok(()) };
-            return refused.fmt(f);
+        let (quota, placed, reserved, wanted) = match self {
+            Self::Quota { quota, placed, reserved, wanted } => (quota, placed, reserved, wanted),
+            Self::NoNodeFits(refused) => return refused.fmt(f),
+            Self::Home(away) => return away.fmt(f),
         };
         let mut parts = Vec::new();
         if let Some(most) = quota.replicas.filter(|most| placed.saturating_add(1) > *most) {

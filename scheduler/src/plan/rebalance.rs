@@ -188,6 +188,8 @@ impl<'a> Planner<'a> {
         replica.status.phase == Phase::Ready
             && replica.spec.moves_to.is_none()
             && service.spec.replicas.count().is_some()
+            // It could not start before it has stopped, and that is too much for an even load.
+            && !service.spec.is_exclusive()
             && status.observed_generation == service.metadata.generation
             && status.revision.as_ref() == Some(&replica.spec.revision)
             && spreads == Strategy::Spread

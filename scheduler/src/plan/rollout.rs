@@ -74,6 +74,8 @@ pub enum Why {
     Lost,
     /// Its node is not to have one any more.
     Unwanted,
+    /// It may run in one place only, and is known not to run any more, or never has.
+    Ended,
 }
 
 /// One step towards `wanted` replicas of revision `target`.

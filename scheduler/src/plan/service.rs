@@ -13,34 +13,48 @@ use skiff_api::{NodeName, ReplicaName, RevisionName, ServiceKey};
 
 use super::board::{Access, Ask, Peers, Refusal};
 use super::everywhere::{self, Standing};
+use super::exclusive;
 use super::placement::{self, Choice, Waits};
 use super::revision::{self, Target};
 use super::rollout::{self, Budget, STEP_MAX, Why};
 use super::state::{self, Health};
-use super::status::{self, READY, Seen};
+use super::status::{self, Blocked, READY, Seen};
 use super::{Action, Board, Names, Plan, PlannedEvent, State, Workload, job};
+
+mod one;
 
 /// The next step for a service or job. `board` is shared by the plans of one round; `now` dates what changes.
 pub fn plan(state: &State, key: &ServiceKey, board: &mut Board, names: &mut Names, now: Timestamp) -> Plan {
     let Some(workload) = state.workload(key) else { return Plan::nothing(key.clone()) };
-    let leftovers = clear(key, workload);
+    let (leftovers, is_clear) = clear(state, key, workload);
     match (&workload.service, &workload.job) {
-        _ if !leftovers.is_empty() => leftovers,
+        _ if !is_clear => leftovers,
         (Some(service), _) => Builder::new(state, key, workload, (Kind::Service, service), now).build(board, names),
         (None, Some(job)) => job::plan((state, key, workload), job, (board, names), now),
         (None, None) => leftovers,
     }
 }
 
-/// Removes what the service or job does not own.
-fn clear(key: &ServiceKey, workload: &Workload) -> Plan {
+/// Removes what the service or job does not own, and answers whether there is nothing of it. What may run in one place only
+/// has ended before it goes: whoever has its name next may have its place, too.
+fn clear(state: &State, key: &ServiceKey, workload: &Workload) -> (Plan, bool) {
     let mut plan = Plan::nothing(key.clone());
     let foreign: Vec<_> =
         workload.replicas.iter().filter(|(_, replica)| !workload.owns(&replica.metadata.owners)).collect();
     for (name, replica) in foreign.iter().take(STEP_MAX) {
-        plan.actions.push(Action::DeleteReplica { name: (*name).clone() });
         let kind = if replica.is_task() { Kind::Job } else { Kind::Service };
-        plan.events.push(removed(kind, key, name, &format!("its {} was deleted", kind.singular())));
+        let why = format!("its {} was deleted", kind.singular());
+        match exclusive::standing(state, workload, replica) {
+            exclusive::Standing::Runs if workload.is_exclusive(replica) => {
+                plan.actions.push(Action::StopReplica { name: (*name).clone() });
+                plan.events.push(stopping(kind, key, name, &why));
+            }
+            exclusive::Standing::Stops(_) if workload.is_exclusive(replica) => {}
+            _ => {
+                plan.actions.push(Action::DeleteReplica { name: (*name).clone() });
+                plan.events.push(removed(kind, key, name, &why));
+            }
+        }
     }
     if foreign.is_empty() {
         let revisions =
@@ -48,7 +62,8 @@ fn clear(key: &ServiceKey, workload: &Workload) -> Plan {
         let delete = |(name, _): (&RevisionName, _)| Action::DeleteRevision { name: name.clone() };
         plan.actions.extend(revisions.take(STEP_MAX).map(delete));
     }
-    plan
+    let is_clear = foreign.is_empty() && plan.is_empty();
+    (plan, is_clear)
 }
 
 /// A plan in the making, for a service that is there, or a job that is looked at as one.
@@ -68,8 +83,8 @@ pub(super) struct Builder<'a> {
     pub(super) made: Vec<(ReplicaName, Option<NodeName>, ReplicaStatus)>,
     /// Replicas that wait for room, as this plan leaves them.
     changed: BTreeMap<ReplicaName, (Option<NodeName>, ReplicaStatus)>,
-    /// A node that should have a replica and does not take it.
-    blocked: Option<(NodeName, Refusal)>,
+    /// Why a replica that should be there cannot be made.
+    blocked: Option<Blocked>,
 }
 
 impl<'a> Builder<'a> {
@@ -100,6 +115,9 @@ impl<'a> Builder<'a> {
         self.make_revision();
         let mut peers = self.peers(board);
         let removals = match self.service.spec.replicas {
+            Replicas::Count(wanted) if self.service.spec.is_exclusive() => {
+                self.one_at_most(wanted, board, &mut peers, names)
+            }
             Replicas::Count(wanted) => {
                 self.wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
                 self.report_scaling(wanted);
@@ -179,7 +197,7 @@ impl<'a> Builder<'a> {
 
     /// Whether a replica may stay on its node.
     pub(super) fn stays(&self, replica: &Replica) -> bool {
-        if replica.spec.moves_to.is_some() {
+        if replica.spec.moves_to.is_some() || replica.spec.stop {
             return false;
         }
         let node = replica.spec.node.as_ref().and_then(|name| self.state.node(name)?.node.as_ref());
@@ -339,23 +357,34 @@ impl<'a> Builder<'a> {
         for node in step.create {
             match self.place_on(board, peers, &node) {
                 Ok(choice) => self.add(Ok(choice), &mut taken, names),
-                Err(refusal) => _ = self.blocked.get_or_insert((node, refusal)),
+                Err(refusal) => {
+                    let message = format!("{node} {refusal}");
+                    self.blocked.get_or_insert(Blocked { reason: "NoNodeFits", message });
+                }
             }
         }
         strays.truncate(STEP_MAX);
         step.remove.into_iter().chain(strays).collect()
     }
 
+    fn node_of(&self, name: &ReplicaName) -> &str {
+        let node = self.workload.replicas.get(name).and_then(|replica| replica.spec.node.as_ref());
+        node.map_or("its node", NodeName::as_str)
+    }
+
     fn remove(&mut self, removals: Vec<rollout::Removal>) {
         for rollout::Removal { name, why } in removals {
-            let node = self.workload.replicas.get(&name).and_then(|replica| replica.spec.node.as_ref());
-            let node = node.map_or("its node", NodeName::as_str);
+            if self.ends_first(&name) {
+                continue;
+            }
+            let node = self.node_of(&name);
             let why = match why {
                 Why::Surplus => format!("{} replicas are wanted", self.service.spec.replicas),
                 Why::Replaced => format!("{} replaces it", self.target.name()),
                 Why::Moved => format!("another replica stands in for it, and it had to leave {node}"),
                 Why::Lost => format!("another replica stands in for it, and {node} is dead"),
                 Why::Unwanted => format!("{node} is not to have one"),
+                Why::Ended => self.ended_because(&name),
             };
             self.plan.events.push(removed(self.kind, self.key, &name, &why));
             self.plan.actions.push(Action::DeleteReplica { name });
@@ -375,6 +404,13 @@ impl<'a> Builder<'a> {
     }
 
     fn place(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
+        match self.service.spec.bound_by() {
+            Some(volume) => self.place_at_home(board, peers, volume, wanted),
+            None => self.place_anywhere(board, peers, wanted),
+        }
+    }
+
+    fn place_anywhere(&self, board: &mut Board, peers: &mut Peers, wanted: Resources) -> Result<Choice, Waits> {
         self.within_quota(board, wanted)?;
         let ask = self.ask(wanted);
         let choice = placement::place(board, &ask, peers).map_err(Waits::NoNodeFits)?;
@@ -453,8 +489,7 @@ impl<'a> Builder<'a> {
         }
         seen.sort_unstable_by_key(|replica| replica.name);
         let wanted = u32::try_from(self.wanted).unwrap_or(u32::MAX);
-        let blocked = self.blocked.as_ref().map(|(node, refusal)| format!("{node} {refusal}"));
-        let wants = status::Wants { replicas: wanted, blocked };
+        let wants = status::Wants { replicas: wanted, blocked: self.blocked.clone(), home: self.home() };
         let status = status::status(self.service, self.target.name(), &wants, &seen, self.now);
         if status == self.service.status {
             return;
@@ -473,6 +508,15 @@ fn waiting(node: &Option<NodeName>) -> Health {
     match node {
         Some(_) => Health::Starting,
         None => Health::Unplaced,
+    }
+}
+
+fn stopping(kind: Kind, key: &ServiceKey, name: &ReplicaName, why: &str) -> PlannedEvent {
+    PlannedEvent {
+        regarding: ObjectRef { kind, name: key.name.to_string() },
+        event_type: EventType::Normal,
+        reason: "ReplicaStopping",
+        message: format!("{name} is to stop: {why}"),
     }
 }
 

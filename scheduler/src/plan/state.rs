@@ -28,6 +28,8 @@ pub struct State {
     namespaces: BTreeMap<Name, NamespaceState>,
     /// Replicas that are to move.
     moving: BTreeSet<ReplicaKey>,
+    /// The services whose volumes a machine has.
+    homes: BTreeMap<Uid, BTreeSet<Uid>>,
     /// Nodes of which something changed since somebody asked.
     changed: BTreeSet<NodeName>,
     /// Machines that were removed from the cluster. It only grows.
@@ -167,6 +169,12 @@ impl Workload {
         owners.iter().any(|owner| owner.kind == kind && owner.uid == metadata.uid)
     }
 
+    /// Whether a replica runs only while its node holds a lease: what it was made from says so.
+    pub fn is_exclusive(&self, replica: &Replica) -> bool {
+        let revision = self.revisions.get(&replica.spec.revision);
+        revision.is_some_and(|revision| revision.template.is_exclusive())
+    }
+
     /// Whether a schedule made it.
     pub fn is_made_by(&self, schedule: &Uid) -> bool {
         let Some(job) = &self.job else { return false };
@@ -264,7 +272,25 @@ impl State {
             true => self.everywhere.insert(key.clone()),
             false => self.everywhere.remove(&key),
         };
+        let before = self.workloads.get(&key).and_then(|workload| workload.service.as_ref());
+        if let Some((machine, service)) = before.and_then(home_of)
+            && let Some(services) = self.homes.get_mut(&machine)
+        {
+            services.remove(&service);
+            if services.is_empty() {
+                self.homes.remove(&machine);
+            }
+        }
+        if let Some((machine, service)) = service.as_ref().and_then(home_of) {
+            self.homes.entry(machine).or_default().insert(service);
+        }
         self.change(&key, |workload| workload.service = service);
+    }
+
+    /// The services whose volumes are on a node, where there are some.
+    pub fn volumes_on(&self, node: &NodeName) -> Option<&BTreeSet<Uid>> {
+        let machine = &self.nodes.get(node)?.node.as_ref()?.metadata.uid;
+        self.homes.get(machine)
     }
 
     pub fn set_job(&mut self, key: &ServiceKey, job: Option<Arc<Job>>) {
@@ -356,13 +382,16 @@ impl State {
         }
     }
 
-    /// Notes that a node's lease has lapsed, or may not have. Answers the jobs that this has to do with.
+    /// Notes that a node's lease has lapsed, or may not have. Answers the jobs and services that this has to do with.
     pub fn set_lapsed(&mut self, name: &NodeName, is_lapsed: bool) -> Vec<ServiceKey> {
         let Some(node) = self.nodes.get_mut(name) else { return Vec::new() };
         node.is_lapsed = is_lapsed;
         let owners = self.nodes.get(name).into_iter().flat_map(|node| &node.replicas);
-        let owners = owners.filter_map(|replica| self.owner(replica));
-        owners.filter(|key| self.workloads.get(key).is_some_and(|workload| workload.job.is_some())).collect()
+        let owned = owners.filter_map(|replica| Some((self.owner(replica)?, self.replica(replica)?)));
+        let needs_lease = |(key, replica): &(ServiceKey, &Arc<Replica>)| {
+            replica.is_task() || self.workloads.get(key).is_some_and(|workload| workload.is_exclusive(replica))
+        };
+        owned.filter(needs_lease).map(|(key, _)| key).collect()
     }
 
     pub fn set_revision(&mut self, key: &ServiceKey, name: RevisionName, revision: Option<Arc<Revision>>) {
@@ -461,6 +490,12 @@ impl State {
             self.nodes.remove(name);
         }
     }
+}
+
+/// The machine that has a service's volumes, and the service.
+fn home_of(service: &Arc<Service>) -> Option<(Uid, Uid)> {
+    let home = service.status.home.as_ref()?;
+    Some((home.uid.clone(), service.metadata.uid.clone()))
 }
 
 /// The Configs and Secrets that a template names.

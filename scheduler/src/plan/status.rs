@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use skiff_api::RevisionName;
-use skiff_api::resource::{Condition, ReplicaStatus, Replicas, Service, ServiceStatus};
+use skiff_api::resource::{Condition, Home, ReplicaStatus, Replicas, Service, ServiceStatus};
 
 use super::state::Health;
 
@@ -22,7 +22,17 @@ pub struct Seen<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wants {
     pub replicas: u32,
-    pub blocked: Option<String>,
+    pub blocked: Option<Blocked>,
+    /// The node that has its volumes.
+    pub home: Option<Home>,
+}
+
+/// What keeps a replica from being made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// One word for programs.
+    pub reason: &'static str,
+    pub message: String,
 }
 
 /// The status of a service with these replicas, in the order of their names.
@@ -48,7 +58,7 @@ pub fn status(
         true => ("Ready".to_owned(), format!("{serving_new} of {wanted} replicas of {revision} are ready")),
         false => {
             let progress = progress(revision, wanted, serving_new, serving_old);
-            let blocked = || wants.blocked.clone().map(|message| ("NoNodeFits".to_owned(), message));
+            let blocked = || wants.blocked.clone().map(|Blocked { reason, message }| (reason.to_owned(), message));
             trouble(replicas)
                 .or_else(blocked)
                 .map_or(("Progressing".to_owned(), progress.clone()), |(reason, message)| {
@@ -64,6 +74,7 @@ pub fn status(
         updated: count(&|replica| replica.is_updated),
         ready: serving_new + serving_old,
         revision: Some(revision.clone()),
+        home: wants.home.clone(),
         conditions: vec![Condition { name: READY.to_owned(), status: ready, reason, message, since }],
     }
 }
@@ -113,7 +124,7 @@ mod tests {
                 status,
             })
             .collect();
-        let wants = Wants { replicas: wanted, blocked: None };
+        let wants = Wants { replicas: wanted, blocked: None, home: None };
         status(&service, &RevisionName::new("cart-2"), &wants, &seen, Timestamp::UNIX_EPOCH)
     }
 
@@ -147,7 +158,7 @@ mod tests {
         let mut service = testing::service("cart", 0, memory(1));
         let revision = RevisionName::new("cart-1");
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let wants = |replicas| Wants { replicas, blocked: None };
+        let wants = |replicas| Wants { replicas, blocked: None, home: None };
         service.status = status(&service, &revision, &wants(0), &[], at(5));
         service.status = status(&service, &revision, &wants(0), &[], at(6));
         assert_eq!(service.status.condition(READY).unwrap().since, at(5));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use skiff_api::quantity::{Bytes, MilliCpu};
 use skiff_api::resource::{
-    EngineReport, Kind, Liveness, Metadata, Namespace, NamespaceSpec, Node, NodeSpec, Owner, Phase, Replica,
+    EngineReport, Home, Kind, Liveness, Metadata, Namespace, NamespaceSpec, Node, NodeSpec, Owner, Phase, Replica,
     ReplicaSpec, ReplicaStatus, Resources, Revision, RevisionSpec, Service, ServiceSpec, Template,
 };
 use skiff_api::wire::{Fence, Hello, PROTOCOL};
@@ -108,6 +108,14 @@ impl World {
         let mut service = Service::clone(&before);
         change(&mut service.spec);
         service.metadata.generation += 1;
+        self.state.set_service(key(name), Some(Arc::new(service)));
+    }
+
+    /// As though its volumes had been made there.
+    pub(crate) fn settled_at(&mut self, name: &str, home: Home) {
+        let workload = self.state.workload(&key(name)).unwrap();
+        let mut service = Service::clone(workload.service.as_ref().unwrap());
+        service.status.home = Some(home);
         self.state.set_service(key(name), Some(Arc::new(service)));
     }
 
@@ -229,10 +237,14 @@ impl World {
                     replica.spec.moves_to = to;
                     self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
                 }
-                Action::StopReplica { .. }
-                | Action::SetJobStatus(_)
-                | Action::CreateJob { .. }
-                | Action::DeleteJob { .. } => panic!("{action:?} is for jobs"),
+                Action::StopReplica { name } => {
+                    let mut replica = waiting(&name);
+                    replica.spec.stop = true;
+                    self.state.set_replica(&plan.service, &name, Some(Arc::new(replica)));
+                }
+                Action::SetJobStatus(_) | Action::CreateJob { .. } | Action::DeleteJob { .. } => {
+                    panic!("{action:?} is for jobs")
+                }
                 Action::DeleteReplica { name } => self.state.set_replica(&plan.service, &name, None),
                 Action::SetStatus(status) => {
                     let workload = self.state.workload(&plan.service).unwrap();

@@ -11,6 +11,7 @@ use skiff_api::resource::{Replica, Replicas, Service};
 use skiff_api::why::{Why, WhyFilter, WhyReplica};
 
 use super::board::{Access, Ask, Board, Peers, Refusal, Seat};
+use super::exclusive::{self, Standing};
 use super::placement::rough;
 use super::state::{Health, NamespaceState};
 use super::{State, Workload};
@@ -27,7 +28,11 @@ pub fn explain(state: &State, board: &Board, key: &ServiceKey, now: Timestamp) -
     let (filters, fitting) = teller.filters();
     let waits = workload.replicas.values().any(|replica| replica.spec.node.is_none());
     let blocked = service.spec.replicas == Replicas::EveryNode && fitting == 0;
-    let help = if waits || blocked { teller.help(&filters, fitting) } else { Vec::new() };
+    let help = match (waits || blocked, teller.home()) {
+        (false, _) => Vec::new(),
+        (true, Some(help)) => vec![help],
+        (true, None) => teller.help(&filters, fitting),
+    };
     let filters =
         filters.into_iter().map(|((_, filter), (refused, alone))| WhyFilter { filter, refused, alone }).collect();
     Some(Why { replicas, nodes: board.seats().count(), fitting, filters, help })
@@ -57,9 +62,19 @@ impl Teller<'_> {
         WhyReplica { name, node: replica.spec.node.clone(), phase: replica.status.phase, because }
     }
 
+    /// What helps where the volumes are on one node.
+    fn home(&self) -> Option<String> {
+        let (volume, home) = self.service.spec.bound_by().zip(self.service.status.home.as_ref())?;
+        let (volume, node) = (volume.called(), &home.node);
+        Some(format!("only {node} has its volume {volume}: that node has to take it, or its service is to begin anew"))
+    }
+
     fn reasons(&self, replica: &Replica, seat: &Seat) -> Vec<String> {
         let placement = &self.service.spec.placement;
         let mut reasons = Vec::new();
+        let is_home = self.service.status.home.as_ref().is_some_and(|home| home.node == seat.name);
+        let volume = self.service.spec.bound_by().filter(|_| is_home);
+        reasons.extend(volume.map(|volume| format!("its volume {} is there", volume.called())));
         if self.service.spec.replicas == Replicas::EveryNode {
             reasons.push("one runs on every node that the placement allows".to_owned());
         }
@@ -85,7 +100,13 @@ impl Teller<'_> {
         if let Some(to) = &replica.spec.moves_to {
             reasons.push(format!("it moves to {to}: a successor starts there first"));
         }
-        match (seat.access, Health::of(replica, self.state, &self.service.spec.offline, self.now)) {
+        let health = Health::of(replica, self.state, &self.service.spec.offline, self.now);
+        if let Some(waits) = self.ends(replica, health) {
+            reasons.push(waits);
+            return reasons;
+        }
+        match (seat.access, health) {
+            (_, Health::Lost) if volume.is_some() => reasons.push("its node is dead: it has to come back".to_owned()),
             (_, Health::Lost) => reasons.push("its node is dead: a successor takes its place".to_owned()),
             (Access::Draining, _) => reasons.push("the node is drained: it goes once a successor answers".to_owned()),
             (Access::Suspect, _) => {
@@ -94,6 +115,25 @@ impl Teller<'_> {
             _ => {}
         }
         reasons
+    }
+
+    /// How one goes that may run in one place only.
+    fn ends(&self, replica: &Replica, health: Health) -> Option<String> {
+        if !self.service.spec.is_exclusive() && !self.workload.is_exclusive(replica) {
+            return None;
+        }
+        let node = replica.spec.node.as_ref()?;
+        let name = skiff_api::ReplicaName::new(replica.metadata.name.clone());
+        match exclusive::standing(self.state, self.workload, replica) {
+            Standing::Stops(until) => {
+                Some(format!("it is to stop; a successor {}", exclusive::waits(&name, node, until)))
+            }
+            Standing::Runs if health == Health::Unknown => {
+                let node = format!("node {node} cannot be heard");
+                Some(format!("{node}: another one starts elsewhere once it is dead and its lease has lapsed"))
+            }
+            Standing::Runs | Standing::Unplaced | Standing::Gone => None,
+        }
     }
 
     fn others(&self, replica: &Replica) -> Peers {

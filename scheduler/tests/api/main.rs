@@ -8,6 +8,8 @@ mod client;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod exclusive;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod objects;

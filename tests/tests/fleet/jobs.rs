@@ -34,7 +34,7 @@ fn until_replaced(fleet: &Fleet, first: &str) -> String {
 }
 
 /// The times that a task has printed, as they are on its node's disk.
-fn ticks(folder: &Path) -> Vec<u128> {
+pub(super) fn ticks(folder: &Path) -> Vec<u128> {
     let mut ticks = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

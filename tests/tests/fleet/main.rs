@@ -1,6 +1,7 @@
 //! A fleet of real processes: a server, and nodes that are killed, cut off, rebooted, drained and told lies.
 //!
 //! - [`together`]: nodes join, services are placed on them, logs come back.
+//! - [`exclusive`]: a service of which one copy runs at most.
 //! - [`jobs`]: tasks whose machine is cut off or killed.
 //! - [`keyvalue`]: values in buckets.
 //! - [`lost`]: a node dies, the server dies, all of them are started again without it.
@@ -12,6 +13,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod apart;
+mod exclusive;
 mod jobs;
 mod keyvalue;
 mod lost;

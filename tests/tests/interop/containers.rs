@@ -14,7 +14,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server: what it is asked for decides what becomes of it. With another first word it crashes, ignores SIGTERM, says
 /// whether it is well, copies what it reads, or tells about its terminal.
-const SERVER: &str = r#"
+pub(super) const SERVER: &str = r#"
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1 && !strcmp(argv[1], "crash")) { puts("out of cheese"); return 3; }
     if (argc > 1 && !strcmp(argv[1], "check")) { if (access("/tmp/ill", F_OK)) return 0; puts("it has a cold"); return 1; }
@@ -76,10 +76,10 @@ pub(super) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// Makes the image of the server, and pushes it.
-pub(super) fn push_native(docker: &Docker<'_>, folder: &Path, registry: &str, token: &str) {
+/// Makes an image of a program, and pushes it as `native:1`.
+pub(super) fn push(docker: &Docker<'_>, folder: &Path, (registry, token): (&str, &str), program: &str) {
     log_in(docker, registry, token);
-    let program = std::fs::read(static_program(folder, "server", SERVER)).unwrap();
+    let program = std::fs::read(static_program(folder, "server", program)).unwrap();
     let image = format!("{registry}/default/native:1");
     import(docker, folder, ("server", &program), &image);
     pushed(docker, &image);
@@ -88,20 +88,22 @@ pub(super) fn push_native(docker: &Docker<'_>, folder: &Path, registry: &str, to
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::start(Cluster::builder())
+        Self::of(SERVER)
+    }
+
+    /// With that program as `native:1`.
+    pub(super) fn of(program: &str) -> Self {
+        Self::start(Cluster::builder(), program)
     }
 
     /// The same of a cluster that is made otherwise.
-    pub(super) fn start(cluster: Builder) -> Self {
+    pub(super) fn start(cluster: Builder, program: &str) -> Self {
         let (engine, folder) = (Engine::start(), tempfile::tempdir().unwrap());
         let cluster = cluster.arg(&format!("--docker={}", engine.socket().display())).start();
         let world = Self { cluster, engine, _folder: folder };
-        world.push(world._folder.path());
+        let registry = world.cluster.api_addr().to_string();
+        push(&world.docker(), world._folder.path(), (&registry, &world.cluster.token()), program);
         world
-    }
-
-    fn push(&self, folder: &Path) {
-        push_native(&self.docker(), folder, &self.cluster.api_addr().to_string(), &self.cluster.token());
     }
 
     pub(super) fn docker(&self) -> Docker<'_> {
@@ -276,7 +278,6 @@ fn what_does_not_hold_for_a_container_is_refused() {
     refused("image: native:1\nallow: {services: [cart]}\n", "it reaches nothing");
     refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
     refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
-    refused("image: native:1\nvolumes: [data]\n", "volumes");
     refused("image: hello:1\nhealth: {port: 80}\n", "health.port is for containers");
     refused("image: hello:1\nhealth: {exec: [ok]}\n", "write health.path");
     refused("image: native:1\nhealth: {path: /}\n", "health.port");

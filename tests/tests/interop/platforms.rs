@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skiff_tests::{Cluster, Request};
 
-use super::containers::{NATIVE, World};
+use super::containers::{NATIVE, SERVER, World};
 use super::docker::{import, log_in, pushed};
 use super::image::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, push_manifest};
 
@@ -37,7 +37,7 @@ fn push_index(cluster: &Cluster, tag: &str, entries: &[Value]) {
 
 #[test]
 fn each_machine_runs_its_image_of_an_index() {
-    let world = World::start(Cluster::builder().arg("--anonymous-pull=*"));
+    let world = World::start(Cluster::builder().arg("--anonymous-pull=*"), SERVER);
     let (cluster, docker, folder) = (&world.cluster, world.docker(), tempfile::tempdir().unwrap());
     // What runs nowhere: an image of another platform, which docker takes for its own.
     let registry = cluster.api_addr().to_string();
@@ -59,7 +59,7 @@ fn each_machine_runs_its_image_of_an_index() {
     assert!(said.contains(&expected), "{said}");
 
     // A cluster that copies it has all of it, byte for byte, and runs it when the other is gone.
-    let copying = World::start(Cluster::builder());
+    let copying = World::new();
     let image = format!("{registry}/default/native:many");
     copying.apply("copied", &NATIVE.replace("native:1", &image));
     assert_eq!(copying.cluster.eventually_answers("/", 200).text(), "hi\n");

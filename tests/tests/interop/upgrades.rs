@@ -8,7 +8,7 @@ use serde_json::Value;
 use skiff_tests::docker::Engine;
 use skiff_tests::{Fleet, guest, within};
 
-use super::containers::{NATIVE, PATIENCE, World, push_native};
+use super::containers::{NATIVE, PATIENCE, SERVER, World, push};
 
 const ASKS: &str = "GET /ws HTTP/1.1\r\nHost: any.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\r\n";
@@ -102,7 +102,7 @@ fn another_node_reaches_a_container_as_its_own_does() {
     let docker = engine.docker("tester");
     let registry = fleet.server_url().rsplit_once("//").unwrap().1.to_owned();
     let context: Value = serde_json::from_slice(&std::fs::read(fleet.path("context.json")).unwrap()).unwrap();
-    push_native(&docker, folder.path(), &registry, context["token"].as_str().unwrap());
+    push(&docker, folder.path(), (&registry, context["token"].as_str().unwrap()), SERVER);
     let file = fleet.write("native.yaml", format!("kind: Service\nname: native\n{NATIVE}"));
     fleet.skiff(&["apply", "-f", &file, "--wait"]).ok();
     fleet.eventually_answers("without", "any.test", "/", 200);

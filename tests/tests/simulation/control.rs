@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use skiff_api::resource::{
     Kind, Liveness, Metadata, Node, NodeSpec, Owner, Phase, Replica, ReplicaSpec, ReplicaStatus, Revision, Service,
 };
-use skiff_api::wire::{Fence, FromNode, Observed, ToNode};
+use skiff_api::wire::{Fence, FromNode, LEASE_LAPSES_MS, Observed, ToNode};
 use skiff_api::{Name, NodeName, ReplicaKey, ReplicaName, RevisionName, ServiceKey, Uid};
 use skiff_scheduler::link::Session;
 use skiff_scheduler::plan::endpoints::Directory;
@@ -27,6 +27,8 @@ pub(crate) struct Objects {
     nodes: BTreeMap<NodeName, Arc<Node>>,
     /// Raised by each restore of a backup.
     epoch: u64,
+    /// The epoch in which no lease of an earlier one is held any more.
+    settled: u64,
     /// Of the last control plane that started.
     term: u64,
     /// Objects made so far, for their uids.
@@ -60,6 +62,8 @@ pub(crate) struct Process {
     links: BTreeMap<NodeName, (u64, Session)>,
     directory: Directory,
     counter: u64,
+    /// Before that, leases of an earlier epoch may be held.
+    leases_from_ms: u64,
     /// Plans that the lint refused, and other breaches.
     pub(crate) breaches: Vec<String>,
 }
@@ -90,13 +94,14 @@ impl Control {
             state.set_replica(key, name, Some(one.clone()));
         }
         let mut vigil = Vigil::new(self.options, now_ms);
-        for name in nodes.keys() {
+        for name in state.nodes().keys() {
             vigil.lost(name.clone(), now_ms);
         }
         let mut board = Board::default();
         board.sync(&mut state);
+        let is_settled = self.objects.settled == self.objects.epoch || self.mutant == Some(Mutant::RestoreForgets);
         let process = Process {
-            dirty: services.keys().cloned().collect(),
+            dirty: state.workloads().keys().cloned().collect(),
             state,
             board,
             names: Names::new(seed),
@@ -106,6 +111,7 @@ impl Control {
             links: BTreeMap::new(),
             directory: Directory::default(),
             counter: 0,
+            leases_from_ms: if is_settled { 0 } else { now_ms + LEASE_LAPSES_MS },
             breaches: Vec::new(),
         };
         self.running = Some(process);
@@ -273,6 +279,7 @@ impl Control {
             FromNode::Hello(hello) => {
                 if let Some(process) = &mut self.running {
                     process.vigil.heard(node);
+                    process.state.set_lapsed(node, false);
                     if let Some((_, session)) = process.links.get_mut(node) {
                         session.hello(&hello).unwrap();
                     }
@@ -290,8 +297,15 @@ impl Control {
                 self.observed(node, observed, now);
                 Vec::new()
             }
+            FromNode::Lease { asked_ms } if self.grants(now_ms) => {
+                vec![(node.clone(), link, ToNode::Lease { asked_ms })]
+            }
             _ => Vec::new(),
         }
+    }
+
+    fn grants(&self, now_ms: u64) -> bool {
+        self.running.as_ref().is_some_and(|process| process.leases_from_ms <= now_ms)
     }
 
     fn observed(&mut self, node: &NodeName, observed: Observed, now: Timestamp) {
@@ -305,14 +319,17 @@ impl Control {
             let absent = placed.filter(|key| !named.contains(*key));
             news.extend(absent.map(|key| (key.clone(), pending("NotRunning"))));
         }
-        for (key, status) in news {
+        let is_told = observed.fence.epoch == self.objects.epoch;
+        for (key, mut status) in news {
             let Some(process) = &self.running else { return };
             let Some(owner) = process.state.owner(&key) else { continue };
             let Some(before) = process.state.replica(&key).cloned() else { continue };
             let same = |a: &ReplicaStatus, b: &ReplicaStatus| {
-                (a.phase, &a.reason, a.retries) == (b.phase, &b.reason, b.retries)
+                (a.phase, &a.reason, a.retries, a.ended) == (b.phase, &b.reason, b.retries, b.ended)
             };
-            if before.spec.node.as_ref() != Some(node) || same(&before.status, &status) {
+            status.ended &= before.spec.stop && is_told;
+            let is_final = before.status.ended;
+            if before.spec.node.as_ref() != Some(node) || is_final || same(&before.status, &status) {
                 continue;
             }
             let since = if before.status.phase == status.phase { before.status.since } else { now };
@@ -352,6 +369,12 @@ impl Control {
     pub(crate) fn round(&mut self, now_ms: u64) {
         let now = now_of(now_ms);
         let Some(process) = &mut self.running else { return };
+        for node in process.vigil.lapsed(now_ms) {
+            process.dirty.extend(process.state.set_lapsed(&node, true));
+        }
+        if process.leases_from_ms <= now_ms {
+            self.objects.settled = self.objects.epoch;
+        }
         let verdict = process.vigil.verdict(&process.state, now_ms);
         for node in self.dead(verdict, now_ms) {
             self.set_liveness(&node, liveness::dead, now);
@@ -458,6 +481,9 @@ impl Control {
 
     fn check_budget(&mut self, key: &ServiceKey, before: usize) {
         let Some(service) = self.objects.services.get(key) else { return };
+        if service.spec.is_exclusive() {
+            return;
+        }
         let wanted = service.spec.replicas.count().unwrap_or(0).saturating_sub(service.spec.update.unavailable);
         let (wanted, after) = (usize::try_from(wanted).unwrap(), self.answering(key));
         if after < before.min(wanted) {
@@ -504,10 +530,15 @@ impl Control {
                 one.spec.moves_to = to;
                 self.put_replica(key, &name, Some(Arc::new(one)));
             }
-            Action::StopReplica { .. }
-            | Action::SetJobStatus(_)
-            | Action::CreateJob { .. }
-            | Action::DeleteJob { .. } => unreachable!("{action:?}: there are no jobs here"),
+            Action::StopReplica { name } => {
+                let Some(mut one) = replica(&name) else { return };
+                one.spec.stop = true;
+                one.status.ended = self.mutant == Some(Mutant::StopAssumed);
+                self.put_replica(key, &name, Some(Arc::new(one)));
+            }
+            Action::SetJobStatus(_) | Action::CreateJob { .. } | Action::DeleteJob { .. } => {
+                unreachable!("{action:?}: there are no jobs here")
+            }
             Action::DeleteReplica { name } => self.put_replica(key, &name, None),
             Action::SetStatus(status) => {
                 let Some(before) = self.objects.services.get(key).cloned() else { return };

@@ -62,6 +62,20 @@ fn capacity(state: &State) -> Result<(), String> {
     Ok(())
 }
 
+/// Of what may run in one place only, nothing runs twice.
+pub(crate) fn one_holder(machines: &BTreeMap<NodeName, Machine>) -> Result<(), String> {
+    let mut holders = BTreeMap::new();
+    for machine in machines.values().filter(|machine| machine.is_up) {
+        for (service, replica) in machine.holds() {
+            if let Some((other, node)) = holders.insert(service, (replica, &machine.name)) {
+                let name = &machine.name;
+                return Err(format!("{service} runs twice: {replica} on {name} and {other} on {node}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Fences of a machine only rise.
 pub(crate) fn fence(machine: &mut Machine) -> Result<(), String> {
     let fence = machine.desired.fence;

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use skiff_api::resource::{EngineReport, ReplicaStatus, Resources};
 use skiff_api::wire::{Assignment, Base, Desired, Fence, FromNode, Hello, Observed as Said, PROTOCOL, ToNode};
-use skiff_api::{Digest, NodeName, ReplicaKey, Uid};
-use skiff_host::plan::{self, Action, Code, CodeStage, Failure, Observed, Running, RunningStage};
+use skiff_api::{Digest, NodeName, ReplicaKey, ServiceKey, Uid};
+use skiff_host::plan::{self, Action, Code, CodeStage, Failure, Lease, Observed, Running, RunningStage};
 use skiff_host::state::{Set, Verdict};
 
 use crate::mutant::Mutant;
 use crate::rng::Rng;
+
+/// How long a stop may take: of what runs in one place only, requests end by themselves, or are cut with the lease.
+const STOP_MS: u64 = 1_500;
+const SLOW_STOP_MS: u64 = 15_000;
+const CUT_MS: u64 = 1_000;
 
 /// What a machine is at.
 #[derive(Debug, Clone)]
@@ -32,6 +37,9 @@ pub(crate) struct Machine {
     code: BTreeMap<Digest, CodeStage>,
     /// In its memory.
     pub(crate) observed: Observed,
+    lease: Lease,
+    /// What was begun that may run in one place only, and of which service it is.
+    exclusive: BTreeMap<ReplicaKey, ServiceKey>,
     works: BTreeMap<(u64, u64), Work>,
     begun: u64,
     told: BTreeMap<ReplicaKey, ReplicaStatus>,
@@ -52,6 +60,8 @@ impl Machine {
             desired: Set::default(),
             code: BTreeMap::new(),
             observed: Observed::default(),
+            lease: Lease::default(),
+            exclusive: BTreeMap::new(),
             works: BTreeMap::new(),
             begun: 0,
             told: BTreeMap::new(),
@@ -65,6 +75,8 @@ impl Machine {
     pub(crate) fn crash(&mut self) {
         self.is_up = false;
         self.observed = Observed::default();
+        self.lease = Lease::default();
+        self.exclusive.clear();
         self.works.clear();
         self.told.clear();
         self.greeted = false;
@@ -81,6 +93,7 @@ impl Machine {
     pub(crate) fn greet(&mut self, now: Timestamp) -> Vec<FromNode> {
         self.told.clear();
         self.greeted = true;
+        self.lease.new_link();
         let hello = Hello {
             protocol: PROTOCOL,
             node: self.name.clone(),
@@ -102,8 +115,11 @@ impl Machine {
     }
 
     /// Takes a message; an answer may be due.
-    pub(crate) fn receive(&mut self, message: ToNode) -> Option<FromNode> {
-        let ToNode::Desired(Desired { fence, base, upsert, remove }) = message else { return None };
+    pub(crate) fn receive(&mut self, message: ToNode, now_ms: u64) -> Option<FromNode> {
+        if let ToNode::Lease { asked_ms } = message {
+            self.lease.offered(asked_ms, now_ms);
+        }
+        let ToNode::Desired(Desired { fence, base, upsert, remove, .. }) = message else { return None };
         let items: Vec<_> = upsert.into_iter().map(|one| (one.replica.clone(), one)).collect();
         let mut newest = self.desired.fence;
         let base = match (self.mutant, base) {
@@ -118,12 +134,44 @@ impl Machine {
             };
             newest = Fence::default();
         }
+        let is_restored = fence.epoch > self.desired.fence.epoch;
         let verdict = self.desired.apply(newest, (fence, base), items, &remove);
         if verdict == Verdict::Accepted {
+            if is_restored {
+                self.told.clear();
+            }
             let named: BTreeSet<&ReplicaKey> = self.desired.items.keys().collect();
             self.observed.failed.retain(|key, _| named.contains(key));
         }
+        match verdict {
+            Verdict::Accepted => self.lease.learns(matches!(base, Base::Whole), self.desired.fence.epoch),
+            Verdict::Unchanged => self.lease.learns(true, self.desired.fence.epoch),
+            Verdict::Refused | Verdict::Gap => {}
+        }
         (verdict == Verdict::Gap).then_some(FromNode::Resync)
+    }
+
+    /// A question for the lease, where one is due.
+    pub(crate) fn ask(&mut self, now_ms: u64) -> Option<FromNode> {
+        let needs = self.desired.items.values().any(Assignment::needs_lease);
+        (self.lease.asks(now_ms) && needs).then_some(FromNode::Lease { asked_ms: now_ms })
+    }
+
+    /// What needs the lease ends soon after that, whatever it was at.
+    fn judge(&mut self, now_ms: u64, rng: &mut Rng) {
+        let is_leased = self.lease.holds(now_ms) || self.mutant == Some(Mutant::LeaseIgnored);
+        if std::mem::replace(&mut self.observed.is_leased, is_leased) && !is_leased {
+            for key in self.exclusive.keys() {
+                let Some(running) = self.observed.running.get_mut(key) else { continue };
+                if running.stage == RunningStage::Starting {
+                    continue;
+                }
+                running.stage = RunningStage::Stopping;
+                self.works.retain(|_, work| !matches!(work, Work::Stop(of) if of == key));
+                self.begun += 1;
+                self.works.insert((now_ms + rng.between(1, CUT_MS), self.begun), Work::Stop(key.clone()));
+            }
+        }
     }
 
     /// Ends what is due, and begins what the plan says.
@@ -135,6 +183,7 @@ impl Machine {
             let work = self.works.remove(&(at, id)).expect("it was just seen");
             self.end(work, now, is_rough && rng.one_in(12));
         }
+        self.judge(now_ms, rng);
         // What is begun changes what is to be begun.
         for _ in 0..20 {
             let plan = plan::plan(&self.desired.items, &self.observed, now);
@@ -161,13 +210,21 @@ impl Machine {
                 let Some(assignment) = self.desired.items.get(&key) else { return };
                 let running = Running { uid: assignment.uid.clone(), stage: RunningStage::Starting };
                 self.observed.running.insert(key.clone(), running);
+                if assignment.needs_lease() {
+                    self.exclusive.insert(key.clone(), assignment.service_key());
+                }
                 (Work::Start(key), 500)
             }
             Action::Stop(key) => {
                 if let Some(running) = self.observed.running.get_mut(&key) {
                     running.stage = RunningStage::Stopping;
                 }
-                (Work::Stop(key), 1500)
+                let at_most = match (self.exclusive.contains_key(&key), self.observed.is_leased) {
+                    (false, _) => STOP_MS,
+                    (true, true) => SLOW_STOP_MS,
+                    (true, false) => CUT_MS,
+                };
+                (Work::Stop(key), at_most)
             }
         };
         self.begun += 1;
@@ -214,8 +271,8 @@ impl Machine {
             .into_iter()
             .map(|(key, standing)| {
                 let (phase, message, retries) = (standing.phase, standing.message, standing.retries);
-                let reason = standing.reason.to_owned();
-                (key, ReplicaStatus { phase, reason, message, retries, ..ReplicaStatus::default() })
+                let (reason, ended) = (standing.reason.to_owned(), standing.ended);
+                (key, ReplicaStatus { phase, reason, message, retries, ended, ..ReplicaStatus::default() })
             })
             .collect();
         let gone: Vec<_> = self.told.keys().filter(|key| !statuses.contains_key(*key)).cloned().collect();
@@ -224,6 +281,12 @@ impl Machine {
         self.told = statuses;
         let is_news = whole || !replicas.is_empty() || !gone.is_empty();
         is_news.then_some(FromNode::Observed(Said { whole, fence: self.desired.fence, replicas, gone }))
+    }
+
+    /// The services of which something runs here that may run in one place only.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (&ServiceKey, &ReplicaKey)> {
+        let runs = self.exclusive.iter().filter(|(key, _)| self.observed.running.contains_key(*key));
+        runs.map(|(key, service)| (service, key))
     }
 
     /// Replicas that answer requests here.

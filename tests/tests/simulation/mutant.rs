@@ -14,9 +14,23 @@ pub(crate) enum Mutant {
     BudgetIgnored,
     /// A node takes a change of a set that it does not have.
     GapIgnored,
+    /// A node runs what may run in one place only without a lease.
+    LeaseIgnored,
+    /// Whoever was told to stop is taken for stopped.
+    StopAssumed,
+    /// A control plane that was restored grants leases at once.
+    RestoreForgets,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NoBrake, Self::OldFence, Self::StopBeforeStart, Self::BudgetIgnored, Self::GapIgnored];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::NoBrake,
+        Self::OldFence,
+        Self::StopBeforeStart,
+        Self::BudgetIgnored,
+        Self::GapIgnored,
+        Self::LeaseIgnored,
+        Self::StopAssumed,
+        Self::RestoreForgets,
+    ];
 }

@@ -19,11 +19,15 @@ const TICK_MS: u64 = 50;
 /// When it begins, how long things go wrong, and how long everything may take to be well again.
 const START_MS: u64 = 1_000_000;
 const FAULTS_MS: u64 = 40_000;
+/// The same, where leases lapse meanwhile.
+const LONG_FAULTS_MS: u64 = 150_000;
 const CALM_MS: u64 = 120_000;
 /// After how much silence either side gives a link up.
 const SILENCE_MS: u64 = 1_000;
 /// More sets of moves than nodes need to lie evenly full.
 const REBALANCINGS: usize = 8;
+/// Services of these names run in one place only.
+const EXCLUSIVE: [&str; 2] = ["s5", "s6"];
 /// Messages that may come once more, much later.
 const REPLAYED: usize = 60;
 
@@ -50,6 +54,7 @@ pub(crate) struct World {
     backup: Option<Objects>,
     said: String,
     mutant: Option<Mutant>,
+    faults_end_ms: u64,
 }
 
 impl World {
@@ -80,7 +85,11 @@ impl World {
             backup: None,
             said: String::new(),
             mutant,
+            faults_end_ms: START_MS + FAULTS_MS,
         };
+        if world.rng.one_in(4) {
+            world.faults_end_ms = START_MS + LONG_FAULTS_MS;
+        }
         world.start_control();
         for _ in 0..world.rng.between(3, 7) {
             world.add_machine();
@@ -97,7 +106,7 @@ impl World {
         for _ in 0..3 {
             self.new_service();
         }
-        while self.now_ms < START_MS + FAULTS_MS {
+        while self.now_ms < self.faults_end_ms {
             if self.rng.one_in(16) {
                 self.mishap();
             }
@@ -140,7 +149,9 @@ impl World {
             machine.step(now_ms, now, &mut self.rng, is_rough);
             invariants::fence(machine)?;
             reports.extend(machine.report(now, false).map(|report| (machine.name.clone(), report)));
+            reports.extend(machine.ask(now_ms).map(|question| (machine.name.clone(), question)));
         }
+        invariants::one_holder(&self.machines)?;
         for (node, report) in reports {
             self.send_up(&node, report);
         }
@@ -177,7 +188,7 @@ impl World {
             }
         }
         let is_change = matches!(&message, ToNode::Desired(Desired { base: Base::After(_), .. }));
-        let is_lost = is_change && self.now_ms < START_MS + FAULTS_MS && self.rng.one_in(6);
+        let is_lost = is_change && self.now_ms < self.faults_end_ms && self.rng.one_in(6);
         if is_lost {
             self.say(format_args!("a message for {node} is lost"));
         }
@@ -251,7 +262,8 @@ impl World {
     }
 
     fn hand_over(&mut self, name: &NodeName, message: ToNode) {
-        let answer = self.machines.get_mut(name).and_then(|machine| machine.receive(message));
+        let now_ms = self.now_ms;
+        let answer = self.machines.get_mut(name).and_then(|machine| machine.receive(message, now_ms));
         if let Some(answer) = answer {
             self.send_up(name, answer);
         }
@@ -300,6 +312,8 @@ impl World {
         let before = self.control.service(key).map(|service| service.spec.clone());
         let image = format!("{}:1@sha256:{:064x}", key.name, self.rng.between(1, 5));
         let mut spec = before.unwrap_or_else(|| ServiceSpec::new(image.parse().unwrap()));
+        // Those of some names may run in one place only.
+        spec.exclusive = EXCLUSIVE.contains(&key.name.as_str());
         match self.rng.between(0, 4) {
             0 => spec.image = image.parse().unwrap(),
             1 => spec.replicas = u32::try_from(self.rng.between(0, 5)).unwrap().into(),
@@ -309,9 +323,16 @@ impl World {
                 spec.resources = Resources { memory: Bytes::mebi(self.rng.between(1, 3)), cpu: MilliCpu(10) };
             }
         }
+        if spec.exclusive {
+            spec.replicas = spec.replicas.count().unwrap_or(1).min(1).into();
+        }
         self.say(format_args!(
-            "{key}: {:?} of {} with {}, {} may be missing",
-            spec.replicas, spec.image, spec.resources.memory, spec.update.unavailable
+            "{key}: {:?} of {} with {}, {} may be missing{}",
+            spec.replicas,
+            spec.image,
+            spec.resources.memory,
+            spec.update.unavailable,
+            if spec.exclusive { ", exclusive" } else { "" }
         ));
         let service = Service::new(Metadata::new(Some(key.namespace.clone()), key.name.as_str()), spec);
         self.control.write_service(key, Some(service));

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use skiff_api::id::{ReplicaName, RevisionName, Uid};
-use skiff_api::resource::ServiceSpec;
+use skiff_api::resource::{ServiceSpec, Template};
 use skiff_api::wire::Task;
 
 use super::super::observed::Running;
@@ -33,6 +33,8 @@ fn assignment(name: &str, image: &str) -> (ReplicaKey, Assignment) {
             trust: None,
             settings: None,
             task: None,
+            stop: false,
+            owner: None,
         },
     )
 }
@@ -91,6 +93,38 @@ fn a_task_needs_a_lease_and_does_not_run_again() {
     assert!(ended.actions.is_empty() && ended.report[&key("a")].ended);
     observed.ended.insert(key("a"), Ended::interrupted(&Uid::new("0"), "another one"));
     assert_eq!(plan(&task(false), &observed, NOW).actions.len(), 1);
+}
+
+#[test]
+fn what_may_run_in_one_place_only_runs_with_a_lease_and_says_that_it_has_stopped() {
+    let exclusive = |stop| {
+        BTreeMap::from([on("a", 1)].map(|(key, one)| {
+            let template = Template { exclusive: true, ..Template::clone(&one.template) };
+            (key, Assignment { template: Arc::new(template), stop, ..one })
+        }))
+    };
+    let mut observed = Observed::default();
+    observed.code.insert(digest(1), Code { stage: CodeStage::Compiled, failure: None });
+    let waits = plan(&exclusive(false), &observed, NOW);
+    assert!(waits.actions.is_empty() && waits.report[&key("a")].reason == "NoLease");
+    observed.is_leased = true;
+    assert_eq!(plan(&exclusive(false), &observed, NOW).actions, [Action::Start(key("a"))]);
+    observed.running.insert(key("a"), Running { uid: Uid::new("1"), stage: RunningStage::Ready });
+    assert!(plan(&exclusive(false), &observed, NOW).actions.is_empty());
+    observed.is_leased = false;
+    assert_eq!(plan(&exclusive(false), &observed, NOW).actions, [Action::Stop(key("a"))]);
+    // It has not ended: with the next lease, it begins again.
+    observed.running.clear();
+    assert!(!plan(&exclusive(false), &observed, NOW).report[&key("a")].ended);
+    observed.is_leased = true;
+    assert_eq!(plan(&exclusive(false), &observed, NOW).actions, [Action::Start(key("a"))]);
+    // Told to stop, it has ended once it does not run.
+    observed.running.insert(key("a"), Running { uid: Uid::new("1"), stage: RunningStage::Ready });
+    let stops = plan(&exclusive(true), &observed, NOW);
+    assert_eq!((stops.actions, stops.report[&key("a")].ended), (vec![Action::Stop(key("a"))], false));
+    observed.running.clear();
+    let stopped = plan(&exclusive(true), &observed, NOW);
+    assert!(stopped.actions.is_empty() && stopped.report[&key("a")].ended);
 }
 
 #[test]

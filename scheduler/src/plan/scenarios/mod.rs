@@ -3,6 +3,7 @@
 //! To accept a changed output, read the difference that the failing test prints and paste it into the file.
 
 use jiff::Timestamp;
+use skiff_api::NodeName;
 use skiff_api::quantity::Bytes;
 use skiff_api::resource::{Liveness, Phase, ReplicaStatus, Replicas, Resources};
 
@@ -27,6 +28,16 @@ fn full_nodes() {
 #[test]
 fn fleet() {
     check(include_str!("fleet.txt"));
+}
+
+#[test]
+fn volumes() {
+    check(include_str!("volumes.txt"));
+}
+
+#[test]
+fn exclusive() {
+    check(include_str!("exclusive.txt"));
 }
 
 /// A scenario file is its own output: lines that start with `> ` are commands, the others what they print.
@@ -55,7 +66,29 @@ fn run(world: &mut World, words: &[&str], output: &mut String) {
         ["node", name, memory] => world.node(name, size(memory)),
         ["suspect", name] => world.suspect(name),
         ["dead", name] => world.liveness(name, Liveness::Dead),
-        ["alive", name] => world.liveness(name, Liveness::Alive),
+        ["alive", name] => {
+            world.liveness(name, Liveness::Alive);
+            world.state.set_lapsed(&NodeName::new(*name), false);
+        }
+        ["lapsed", name] => drop(world.state.set_lapsed(&NodeName::new(*name), true)),
+        ["removed", name] => world.state.set_node(&NodeName::new(*name), None),
+        ["exclusive", name] => world.change_service(name, |spec| spec.exclusive = true),
+        ["docker", name] => world.change_node(name, |node| {
+            node.status.docker = "1".to_owned();
+            node.metadata.uid = skiff_api::Uid::new(format!("uid of {name}"));
+        }),
+        ["volumes", name, volumes] => world.change_service(name, |spec| {
+            spec.volumes = serde_json::from_str(volumes).unwrap();
+        }),
+        ["scale", name, replicas] => {
+            let replicas: u32 = replicas.parse().unwrap();
+            world.change_service(name, |spec| spec.replicas = replicas.into());
+        }
+        ["update", name] => world.change_service(name, |spec| spec.args.push("more".to_owned())),
+        ["stopped", revision] => {
+            let ended = ReplicaStatus { ended: true, ..status(Phase::Succeeded, &[]) };
+            world.report(&service_of(revision), revision, &ended);
+        }
         ["label", name, key, value] => world.label(name, key, value),
         ["taint", name, taint] => world.taint(name, taint),
         ["cordon", name] => world.spec(name, |spec| spec.unschedulable = true),
