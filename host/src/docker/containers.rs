@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, PATIENCE};
 use super::error::Error;
+use super::files::Files;
 use super::health::Patient;
 use super::image::{self, Source};
 use super::volume::{self, Keep};
@@ -80,6 +81,9 @@ struct Inner {
     loads: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Whose volumes stay.
     keep: watch::Sender<Keep>,
+    files: Files,
+    /// Containers that this process has written files for.
+    made: Mutex<BTreeSet<String>>,
 }
 
 /// How a container ended by itself.
@@ -108,7 +112,8 @@ impl Containers {
         image::clean(&owner.disk, &owner.scratch);
         let (known, readers, loads) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (keep, _) = watch::channel(Keep::default());
-        Self(Arc::new(Inner { owner, known, readers, loads, keep }))
+        let (files, made) = (Files::of(&owner.node), Mutex::default());
+        Self(Arc::new(Inner { owner, known, readers, loads, keep, files, made }))
     }
 
     fn engine(&self) -> &Engine {
@@ -180,7 +185,11 @@ impl Containers {
         volume::make(self.engine(), node, assignment, epoch).await?;
         network::create(self.engine(), name, &shape::labels(node, assignment)).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let body = shape::body(node, assignment, shape::image(digest), cores);
+        locked(&self.0.made).insert(name.to_owned());
+        let (files, settings) = (&self.0.files, assignment.settings.as_deref());
+        files.remove(name);
+        files.write(name, settings).map_err(|source| Error::Files { source })?;
+        let body = shape::body(node, assignment, shape::image(digest), files.mounts(name, settings), cores);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = async |docker: bollard::Docker| docker.create_container(Some(options), body).await;
         let made = async {
@@ -435,15 +444,19 @@ impl Containers {
             let uid = labels.get(shape::REPLICA).map(Uid::new);
             uid.is_some_and(|uid| wanted.contains(&uid) || locked(&self.0.known).contains(&uid))
         };
+        let mut left = self.0.files.all();
         for container in found {
             let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
             let name = name.trim_start_matches('/').to_owned();
             if is_wanted(&container.labels.unwrap_or_default()) {
+                left.remove(&name);
                 continue;
             }
             tracing::info!(name, "removes a container that nobody wants any more");
             self.remove(&name).await?;
         }
+        let is_made = |name: &&String| !locked(&self.0.made).contains(*name);
+        left.iter().filter(is_made).for_each(|name| self.0.files.remove(name));
         // A container has its network before it is there.
         for left in network::list(self.engine(), "label", &label).await? {
             if !is_wanted(&left.labels) {
@@ -500,6 +513,8 @@ impl Containers {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
+        self.0.files.remove(name);
+        locked(&self.0.made).remove(name);
         network::remove(self.engine(), name).await
     }
 

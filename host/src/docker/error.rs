@@ -52,6 +52,11 @@ pub(crate) enum Error {
     NoConnection { port: u16, why: String },
     #[error("a limit of {memory} is too little for an engine (hint: raise limits.memory)")]
     LittleMemory { memory: Bytes },
+    #[error("failed to write what it reads from files")]
+    Files {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("hostPath {path} {why}")]
     HostPath { path: String, why: String },
     #[error("the engine's volume {name} is not this node's (hint: remove it, `docker volume rm {name}`)")]
@@ -89,7 +94,9 @@ impl Error {
             Self::Unhealthy { .. } => "Unhealthy",
             Self::NotListening { .. } | Self::NoConnection { .. } => "NotListening",
             Self::HostPath { .. } | Self::ForeignVolume { .. } | Self::NoOwner => "VolumeUnavailable",
-            Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } => "StartFailed",
+            Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } | Self::Files { .. } => {
+                "StartFailed"
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ mod containers;
 mod engine;
 mod error;
 mod exec;
+mod files;
 mod health;
 mod image;
 mod logs;

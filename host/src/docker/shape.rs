@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, RestartPolicy, RestartPolicyNameEnum,
+};
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::quantity::{Bytes, MilliCpu};
@@ -63,7 +65,13 @@ pub(super) fn is_little(memory: Bytes) -> bool {
 }
 
 /// On a machine with so many cores.
-pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: usize) -> ContainerCreateBody {
+pub(super) fn body(
+    node: &Uid,
+    assignment: &Assignment,
+    image: String,
+    files: Vec<Mount>,
+    cores: usize,
+) -> ContainerCreateBody {
     let template = &assignment.template;
     let memory = i64::try_from(memory(assignment).0).unwrap_or(i64::MAX);
     let host = HostConfig {
@@ -78,7 +86,7 @@ pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: us
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
-        mounts: volume::mounts(node, assignment),
+        mounts: Some([volume::mounts(node, assignment), files].concat()),
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(name(node, &assignment.replica, &assignment.uid)),
         dns: Some(vec![NO_DNS.to_owned()]),
@@ -146,7 +154,7 @@ mod tests {
     }
 
     fn host(change: impl FnOnce(&mut ServiceSpec)) -> HostConfig {
-        body(&Uid::new("n"), &assignment(change), String::new(), 2).host_config.unwrap()
+        body(&Uid::new("n"), &assignment(change), String::new(), Vec::new(), 2).host_config.unwrap()
     }
 
     #[test]
@@ -155,7 +163,7 @@ mod tests {
         assert_eq!((host.privileged, host.readonly_rootfs), (Some(false), Some(true)));
         assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
-        assert_eq!((host.binds, host.mounts, host.port_bindings, host.pid_mode), (None, None, None, None));
+        assert_eq!((host.binds, host.mounts, host.port_bindings, host.pid_mode), (None, Some(Vec::new()), None, None));
         assert!(host.network_mode.unwrap().starts_with("skiff-shop-cart-1-abc-"));
         assert_eq!(host.pids_limit, Some(PIDS_MAX));
     }

@@ -81,7 +81,7 @@ fn name(node: &Uid, assignment: &Assignment, owner: &Uid, volume: &str) -> Strin
 }
 
 /// What an engine is asked to give the container of a replica.
-pub(super) fn mounts(node: &Uid, assignment: &Assignment) -> Option<Vec<Mount>> {
+pub(super) fn mounts(node: &Uid, assignment: &Assignment) -> Vec<Mount> {
     let mount = |volume: &Volume| {
         let (source, typ) = match (&volume.name, &volume.host_path, &assignment.owner) {
             (Some(volume), _, Some(owner)) => (name(node, assignment, owner, volume.as_str()), MountType::VOLUME),
@@ -99,8 +99,7 @@ pub(super) fn mounts(node: &Uid, assignment: &Assignment) -> Option<Vec<Mount>> 
             ..Mount::default()
         })
     };
-    let mounts: Vec<Mount> = assignment.template.volumes.iter().filter_map(mount).collect();
-    (!mounts.is_empty()).then_some(mounts)
+    assignment.template.volumes.iter().filter_map(mount).collect()
 }
 
 /// Makes the volumes of a replica, where they are not there.

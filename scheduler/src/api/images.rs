@@ -162,11 +162,6 @@ fn contained(spec: &ServiceSpec) -> Result<()> {
     if spec.instance != InstanceLimits::default() {
         return refuse("`instance` is about sandboxes of components", "remove instance, and use limits");
     }
-    let not_in_env = spec.config.iter().chain(&spec.secrets).find(|name| !spec.env_from.contains(name));
-    if let Some(name) = not_in_env {
-        let hint = format!("write envFrom: [{name}] as well");
-        return refuse(&format!("it reads {name} from its environment, or not at all"), &hint);
-    }
     if spec.ports.len() > 1 && http_port(&spec.ports).is_none() {
         return refuse("none of its ports is called http", "name the port that answers requests http");
     }

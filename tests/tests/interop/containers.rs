@@ -56,6 +56,14 @@ pub(super) const SERVER: &str = r#"
             snprintf(say, sizeof say, "%d\n", forks);
         } else if (!strncmp(ask, "GET /write", 10)) {
             snprintf(say, sizeof say, "%s%s\n", fopen("/x", "w") ? "root " : "", fopen("/tmp/x", "w") ? "tmp" : "");
+        } else if (!strncmp(ask, "GET /files", 10)) {
+            char *paths[] = {"/run/secrets/tls.key", "/run/secrets/TOKEN", "/run/configs/app.conf"}; int at = 0;
+            for (int i = 0; i < 3; i++) {
+                char text[40] = "none"; FILE *file = fopen(paths[i], "r"), *other = fopen(paths[i], "a");
+                if (file) text[fread(text, 1, 39, file)] = 0;
+                at += snprintf(say + at, sizeof say - at, "%s%s ", text, other ? " and can be written" : "");
+                if (file) fclose(file);
+            }
         } else if (!strncmp(ask, "GET /ill", 8)) {
             snprintf(say, sizeof say, "%s\n", fopen("/tmp/ill", "w") ? "ill" : "well");
         } else if (!strncmp(ask, "GET /health", 11)) {
@@ -175,6 +183,38 @@ fn a_container_answers_and_is_held_to_its_limits() {
 
     cluster.skiff(&["delete", "service", "native"]).ok();
     world.nothing_is_left();
+}
+
+#[test]
+fn values_are_files_in_memory_that_go_with_their_container() {
+    let mut world = World::new();
+    let secret = ["create", "secret", "keys", "--from-literal", "tls.key=k3y", "--from-literal", "TOKEN=t0ken"];
+    world.cluster.skiff(&secret).ok();
+    world.cluster.skiff(&["create", "config", "app", "--from-literal", "app.conf=loud: yes"]).ok();
+    world.apply("native", &format!("{NATIVE}secrets: [keys]\nconfig: [app]\n"));
+    world.cluster.eventually_answers("/", 200);
+    assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
+    let inspected = world.docker().ok(&["inspect", &world.containers()[0]]);
+    assert!(!inspected.contains("k3y") && !inspected.contains("t0ken"), "{inspected}");
+    let source =
+        world.docker().ok(&["inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", &world.containers()[0]]);
+    let source: Vec<&str> = source.split_whitespace().collect();
+    assert!(source.len() == 2 && source.iter().all(|path| path.starts_with("/dev/shm/")), "{source:?}");
+    assert!(source.iter().all(|path| std::fs::exists(path).unwrap()));
+
+    // A node that is killed leaves them, and goes on with them.
+    world.cluster.kill9();
+    world.cluster.restart();
+    world.cluster.eventually_answers("/", 200);
+    assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
+    // Those in the environment are no files.
+    world.apply("native", &format!("{NATIVE}secrets: [keys]\nconfig: [app]\nenvFrom: [keys]\n"));
+    within(PATIENCE, "another one answers", || {
+        (world.cluster.get("/files").text() == "none none loud: yes ").then_some(())
+    });
+    world.cluster.skiff(&["delete", "service", "native"]).ok();
+    world.nothing_is_left();
+    assert!(!source.iter().any(|path| std::fs::exists(path).unwrap()), "{source:?}");
 }
 
 #[test]
