@@ -186,3 +186,40 @@ pub struct LogQuery {
     /// Go on with new lines as they come.
     pub follow: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ReplicaName;
+    use crate::resource::ServiceSpec;
+
+    #[test]
+    fn what_an_earlier_version_did_not_say_is_not_so() {
+        let mut spec = ServiceSpec::new("cart:1".parse().unwrap());
+        let assignment = |spec: &ServiceSpec| Assignment {
+            replica: ReplicaKey { namespace: "default".parse().unwrap(), name: ReplicaName::new("cart-1-a") },
+            uid: Uid::new("u"),
+            service: "cart".parse().unwrap(),
+            revision: RevisionName::new("cart-1"),
+            template: Arc::new(spec.template()),
+            trust: None,
+            settings: None,
+            task: None,
+            stop: false,
+            owner: None,
+        };
+        let plain = assignment(&spec);
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(["stop", "owner", "exclusive", "volumes"].iter().all(|field| !text.contains(field)), "{text}");
+        assert!(!plain.needs_lease() && !plain.is_to_stop());
+        assert_eq!(serde_json::from_str::<Assignment>(&text).unwrap(), plain);
+        spec.volumes = serde_json::from_str(r#"[{"name": "data", "path": "/data"}]"#).unwrap();
+        let bound = Assignment { stop: true, owner: Some(Uid::new("s")), ..assignment(&spec) };
+        assert!(bound.needs_lease() && bound.is_to_stop());
+        let text = serde_json::to_string(&bound).unwrap();
+        assert_eq!(serde_json::from_str::<Assignment>(&text).unwrap(), bound);
+        let desired =
+            r#"{"fence": {"epoch": 1, "term": 1, "counter": 1}, "base": "Whole", "upsert": [], "remove": []}"#;
+        assert_eq!(serde_json::from_str::<Desired>(desired).unwrap().volumes, None, "nothing is said, so nothing goes");
+    }
+}

@@ -68,7 +68,9 @@ fn apply_one(
         (Kind::Service, Some(namespace)) => {
             let Ok(name) = key.name.parse::<Name>() else { return };
             let service = ServiceKey { namespace: namespace.clone(), name };
-            state.set_service(service.clone(), read::<Service, _>(after));
+            let object = read::<Service, _>(after);
+            state.set_unread(&service, after.is_some() && object.is_none());
+            state.set_service(service.clone(), object);
             touched.routes.insert(service.clone());
             touched.services.insert(service);
         }

@@ -49,6 +49,8 @@ pub struct Session {
     removed: usize,
     /// The services whose volumes it was told that it has.
     volumes: BTreeSet<Uid>,
+    /// It was not told, since not all services could be read.
+    owes_volumes: bool,
     desired: Fence,
     routes: Fence,
 }
@@ -99,12 +101,13 @@ impl Session {
         let routes =
             Routes { fence: self.routes, base: Base::Whole, upsert: routes, remove: Vec::new(), removed_nodes };
         self.volumes = state.volumes_on(&listener.node).cloned().unwrap_or_default();
+        self.owes_volumes = !state.knows_all();
         let desired = Desired {
             fence: self.desired,
             base: Base::Whole,
             upsert: assignments,
             remove: Vec::new(),
-            volumes: Some(self.volumes.iter().cloned().collect()),
+            volumes: state.knows_all().then(|| self.volumes.iter().cloned().collect()),
         };
         vec![ToNode::Routes(routes), ToNode::Desired(desired)]
     }
@@ -131,13 +134,15 @@ impl Session {
         }
         let desired = self.told.assign(state, &listener.node, replicas.into_iter().cloned());
         let volumes = state.volumes_on(&listener.node);
-        let is_volume_news = volumes.map_or(!self.volumes.is_empty(), |volumes| *volumes != self.volumes);
+        let is_volume_news = state.knows_all()
+            && (self.owes_volumes || volumes.map_or(!self.volumes.is_empty(), |volumes| *volumes != self.volumes));
         if !desired.is_empty() || is_volume_news {
             let base = Base::After(self.desired);
             self.desired = fence();
             let (upsert, remove) = (desired.upsert, desired.remove);
             if is_volume_news {
                 self.volumes = volumes.cloned().unwrap_or_default();
+                self.owes_volumes = false;
             }
             let volumes = is_volume_news.then(|| self.volumes.iter().cloned().collect());
             messages.push(ToNode::Desired(Desired { fence: self.desired, base, upsert, remove, volumes }));
@@ -221,8 +226,19 @@ mod tests {
         assert_eq!(told(&world), Some(Vec::new()));
         world.change_node("n", |node| node.metadata.uid = Uid::new("machine"));
         assert_eq!(told(&world), Some(vec![Uid::new("uid of cart")]));
+        // A service that cannot be read may have volumes there: nothing goes before it is known.
+        world.state.set_unread(&key("shop"), true);
         world.no_service("cart");
+        assert_eq!(told(&world), None);
+        world.state.set_unread(&key("shop"), false);
         assert_eq!(told(&world), Some(Vec::new()));
+        world.state.set_unread(&key("shop"), true);
+        let mut other = Session::default();
+        other.hello(&hello_from("n", memory(10))).unwrap();
+        assert_eq!(volumes(&other.whole(&world.state, &mut Directory::default(), counting())), None);
+        world.state.set_unread(&key("shop"), false);
+        let delta = other.delta((&world.state, &mut Directory::default()), [], [], counting());
+        assert_eq!(volumes(&delta), Some(Vec::new()));
     }
 
     #[test]

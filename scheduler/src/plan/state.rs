@@ -30,6 +30,8 @@ pub struct State {
     moving: BTreeSet<ReplicaKey>,
     /// The services whose volumes a machine has.
     homes: BTreeMap<Uid, BTreeSet<Uid>>,
+    /// Services that are there and cannot be read: whose volumes there are is not known.
+    unread: BTreeSet<ServiceKey>,
     /// Nodes of which something changed since somebody asked.
     changed: BTreeSet<NodeName>,
     /// Machines that were removed from the cluster. It only grows.
@@ -285,6 +287,19 @@ impl State {
             self.homes.entry(machine).or_default().insert(service);
         }
         self.change(&key, |workload| workload.service = service);
+    }
+
+    /// Notes that a service is there and cannot be read, or can.
+    pub fn set_unread(&mut self, key: &ServiceKey, is_unread: bool) {
+        match is_unread {
+            true => _ = self.unread.insert(key.clone()),
+            false => _ = self.unread.remove(key),
+        }
+    }
+
+    /// Whether it is known of all services whether they are there, so that what is nobody's may go.
+    pub fn knows_all(&self) -> bool {
+        self.unread.is_empty()
     }
 
     /// The services whose volumes are on a node, where there are some.
