@@ -188,10 +188,10 @@ fn a_container_answers_and_is_held_to_its_limits() {
 #[test]
 fn values_are_files_in_memory_that_go_with_their_container() {
     let mut world = World::new();
-    let secret = ["create", "secret", "keys", "--from-literal", "tls.key=k3y", "--from-literal", "TOKEN=t0ken"];
-    world.cluster.skiff(&secret).ok();
+    world.cluster.skiff(&["create", "secret", "keys", "--from-literal", "tls.key=k3y"]).ok();
+    world.cluster.skiff(&["create", "secret", "words", "--from-literal", "TOKEN=t0ken"]).ok();
     world.cluster.skiff(&["create", "config", "app", "--from-literal", "app.conf=loud: yes"]).ok();
-    world.apply("native", &format!("{NATIVE}secrets: [keys]\nconfig: [app]\n"));
+    world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\n"));
     world.cluster.eventually_answers("/", 200);
     assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
     let inspected = world.docker().ok(&["inspect", &world.containers()[0]]);
@@ -208,9 +208,9 @@ fn values_are_files_in_memory_that_go_with_their_container() {
     world.cluster.eventually_answers("/", 200);
     assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
     // Those in the environment are no files.
-    world.apply("native", &format!("{NATIVE}secrets: [keys]\nconfig: [app]\nenvFrom: [keys]\n"));
+    world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\nenvFrom: [words]\n"));
     within(PATIENCE, "another one answers", || {
-        (world.cluster.get("/files").text() == "none none loud: yes ").then_some(())
+        (world.cluster.get("/files").text() == "k3y none loud: yes ").then_some(())
     });
     world.cluster.skiff(&["delete", "service", "native"]).ok();
     world.nothing_is_left();
