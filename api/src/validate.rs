@@ -195,9 +195,14 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     container::check(spec, &mut faults);
     env(&spec.env, &mut faults);
     config::sources(spec, &mut faults);
-    let Allow { services, http, private } = &spec.allow;
+    let Allow { services, http, private, tcp } = &spec.allow;
     let callers = spec.http.callers.0.as_ref().map_or(0, Vec::len);
-    let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
+    let lists = [
+        ("allow.services", services.len()),
+        ("allow.http", http.len()),
+        ("allow.private", private.len()),
+        ("allow.tcp", tcp.len()),
+    ];
     faults.extend(too_many_grants([("http.callers", callers)].into_iter().chain(lists)));
     faults
 }

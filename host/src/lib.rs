@@ -14,6 +14,7 @@ pub mod capabilities;
 mod capacity;
 pub mod compile;
 mod docker;
+mod doorway;
 pub mod gateway;
 pub mod link;
 pub mod logs;

@@ -19,9 +19,12 @@ pub struct Allow {
     /// public addresses are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpPattern>,
-    /// Addresses that are not public which names in `http` may resolve to: `10.0.0.0/8`.
+    /// Addresses that are not public which names in `http` and `tcp` may resolve to: `10.0.0.0/8`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
+    /// Servers that speak something else than HTTP: `HOST:PORT`. For containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpPattern>,
 }
 
 /// The most that the services of a namespace may allow themselves.
@@ -37,7 +40,7 @@ pub struct Grants {
     /// Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
-    /// Servers that services may keep buckets in: `HOST:PORT`, with `*` for any port and `*.` in front of a host for those
+    /// Servers that containers may connect to, and services keep buckets in: `HOST:PORT`, with `*` for any port and `*.` in front of a host for those
     /// below it. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tcp: Vec<TcpPattern>,
@@ -131,6 +134,14 @@ impl Allow {
                 lacks.push(Lack { field: "private", index, entry: wanted.to_string() });
             }
         }
+        for (index, wanted) in self.tcp.iter().enumerate() {
+            let special = wanted.ip().filter(|ip| AddressClass::of(*ip) != AddressClass::Public);
+            let grants_it =
+                |granted: &TcpPattern| granted.covers(wanted) && (special.is_none() || granted.ip() == special);
+            if !grants.tcp.iter().any(grants_it) {
+                lacks.push(Lack { field: "tcp", index, entry: wanted.to_string() });
+            }
+        }
         lacks
     }
 }
@@ -162,12 +173,13 @@ mod tests {
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
             http: http.iter().map(|text| text.parse().unwrap()).collect(),
             private: private.iter().map(|text| text.parse().unwrap()).collect(),
+            tcp: Vec::new(),
         }
     }
 
     fn grants(services: &[&str], http: &[&str], private: &[&str]) -> Grants {
-        let Allow { services, http, private } = allow(services, http, private);
-        Grants { services, http, private, tcp: Vec::new() }
+        let Allow { services, http, private, tcp } = allow(services, http, private);
+        Grants { services, http, private, tcp }
     }
 
     fn reaches(allow: &Allow, authority: &str, ip: &str) -> bool {
@@ -220,6 +232,23 @@ mod tests {
         let ranged = grants(&[], &["*"], &["10.1.0.0/16"]);
         assert_eq!(allow(&[], &["http://10.1.0.1"], &[]).beyond(&ranged, &own), []);
     }
+
+    #[test]
+    fn a_server_that_speaks_no_http_is_granted_by_name() {
+        let own: Name = "shop".parse().unwrap();
+        let lacking = |granted: &[&str], wanted: &[&str]| -> Vec<(usize, String)> {
+            let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            let grants = Grants { tcp: patterns(granted), ..Grants::default() };
+            let lacks = Allow { tcp: patterns(wanted), ..Allow::default() }.beyond(&grants, &own);
+            lacks.into_iter().map(|lack| (lack.index, lack.entry)).collect()
+        };
+        let wanted = ["db.example:5432", "10.0.0.5:5432"];
+        assert_eq!(lacking(&[], &wanted).len(), 2);
+        assert_eq!(lacking(&["*:*"], &wanted), [(1, "10.0.0.5:5432".to_owned())]);
+        assert!(lacking(&["*.example:5432", "10.0.0.5:*"], &wanted).is_empty());
+        assert_eq!(lacking(&["*.example:5433"], &wanted[..1]).len(), 1);
+    }
+
     #[test]
     fn a_redis_is_granted_by_its_server_and_a_special_address_by_name() {
         let lacking = |tcp: &[&str], redis: &str| -> Vec<String> {

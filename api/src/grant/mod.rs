@@ -10,12 +10,14 @@
 
 mod address;
 mod allow;
+mod contained;
 mod http;
 mod service;
 mod tcp;
 
 pub use address::{AddressClass, AddressRange, InvalidRange};
 pub use allow::{Allow, Grants, Lack};
+pub use contained::{Ports, Unfit};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
 pub use service::{InvalidServicePattern, ServicePattern};
 pub use tcp::{InvalidTcpPattern, TcpPattern};

@@ -33,6 +33,19 @@ impl TcpPattern {
         self.host.matches(host) && self.port.matches(port)
     }
 
+    /// Whether everything that `other` matches is matched by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.host.covers(&other.host) && self.port.covers(other.port)
+    }
+
+    /// The one server that it names, if it is one.
+    pub fn server(&self) -> Option<(&Host, u16)> {
+        match (&self.host, self.port) {
+            (HostPattern::Exactly(host), PortPattern::Exactly(port)) => Some((host, port)),
+            _ => None,
+        }
+    }
+
     /// The address that it names, if it names one.
     pub fn ip(&self) -> Option<std::net::IpAddr> {
         match &self.host {
@@ -87,6 +100,10 @@ mod tests {
         };
         assert!(matches("*.example.com:*", "cache.example.com", 1));
         assert!(!matches("*.example.com:*", "example.com", 1));
+        let covers =
+            |one: &str, other: &str| one.parse::<TcpPattern>().unwrap().covers(&other.parse::<TcpPattern>().unwrap());
+        assert!(covers("*:*", "*.a.example:1") && covers("*.example:1", "*.a.example:1"));
+        assert!(!covers("*.example:1", "*.example:*") && !covers("a.example:1", "*:1"));
         assert!(matches("10.0.0.5:6379", "10.0.0.5", 6379) && !matches("10.0.0.5:6379", "10.0.0.5", 6380));
         for bad in ["", "*", "cache", "cache:", "cache:0", "redis://cache:6379", "a*b:1", "Cache:1", "x.internal:1"] {
             assert!(bad.parse::<TcpPattern>().is_err(), "{bad}");

@@ -19,11 +19,15 @@
 //!
 //! **Connections belong to a replica.** What one was allowed to open, another cannot use, whatever it is called.
 //! Redirects are the guest's to follow.
+//!
+//! **Containers** come here as well, by their doorway ([`crate::doorway`]): with requests, with names that they look up, and
+//! with connections that carry what nobody looks at ([`dial`]).
 
 mod body;
 mod buckets;
 mod chain;
 mod connect;
+mod dial;
 mod http;
 mod notes;
 mod outbound;
@@ -37,6 +41,7 @@ mod tls;
 pub(crate) use buckets::Stores;
 pub use buckets::{Bucket, Buckets, Cas, ClusterBuckets, told};
 pub(crate) use chain::{Chain, DEPTH_MAX};
+pub(crate) use dial::Dialled;
 pub use outbound::Outbound;
 pub(crate) use outbound::Sending;
 pub(crate) use reach::Reach;

@@ -7,6 +7,8 @@ use skiff_api::quantity::Bytes;
 use skiff_registry::client;
 use skiff_registry::sign::Refusal;
 
+use crate::doorway;
+
 /// What an engine says may be a page.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
@@ -48,6 +50,8 @@ pub(crate) enum Error {
     NotListening { port: u16, after: Duration, lines: String },
     #[error("a limit of {memory} is too little for an engine (hint: raise limits.memory)")]
     LittleMemory { memory: Bytes },
+    #[error(transparent)]
+    Doorway(#[from] doorway::Error),
 }
 
 impl Error {
@@ -77,7 +81,10 @@ impl Error {
             Self::NotSigned(_) => "NotSigned",
             Self::Exited(_) => "Exited",
             Self::NotListening { .. } => "NotListening",
-            Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } => "StartFailed",
+            Self::Doorway(doorway::Error::Rules(_)) => "FirewallUnavailable",
+            Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } | Self::Doorway(_) => {
+                "StartFailed"
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What an engine is asked to make of a replica. Pure: the same replica on the same machine is the same container.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
+};
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::quantity::{Bytes, MilliCpu};
@@ -15,8 +18,8 @@ const PIDS_MAX: i64 = 512;
 const TMP: &str = "rw,nosuid,nodev,noexec,size=64m";
 /// What an engine keeps of a log: the node reads along, and keeps its own.
 const LOG_BYTES: &str = "4m";
-/// No name is resolved but by the engine itself: where the others would be asked there is nobody (RFC 5737). Engines before
-/// 25 ask from outside of the container's network otherwise.
+/// Whom the engine asks for a container: nobody (RFC 5737). Engines before 25 ask from outside of the container's network
+/// otherwise. What the container itself asks is its doorway.
 const NO_DNS: &str = "192.0.2.1";
 /// Less than this engines refuse.
 const MEMORY_MIN: Bytes = Bytes::mebi(6);
@@ -60,8 +63,13 @@ pub(super) fn is_little(memory: Bytes) -> bool {
     memory < MEMORY_MIN
 }
 
-/// On a machine with so many cores.
-pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: usize) -> ContainerCreateBody {
+/// On a machine with so many cores; `names` is the file that it looks names up by.
+pub(super) fn body(
+    node: &Uid,
+    assignment: &Assignment,
+    (image, names): (String, Option<&Path>),
+    cores: usize,
+) -> ContainerCreateBody {
     let template = &assignment.template;
     let memory = i64::try_from(memory(assignment).0).unwrap_or(i64::MAX);
     let host = HostConfig {
@@ -79,6 +87,7 @@ pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: us
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(name(node, &assignment.replica, &assignment.uid)),
         dns: Some(vec![NO_DNS.to_owned()]),
+        mounts: names.map(|names| vec![read_only(names, "/etc/resolv.conf")]),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -93,6 +102,16 @@ pub(super) fn body(node: &Uid, assignment: &Assignment, image: String, cores: us
         labels: Some(labels(node, assignment)),
         host_config: Some(host),
         ..ContainerCreateBody::default()
+    }
+}
+
+fn read_only(source: &Path, target: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(true),
+        ..Mount::default()
     }
 }
 
@@ -140,7 +159,7 @@ mod tests {
     }
 
     fn host(change: impl FnOnce(&mut ServiceSpec)) -> HostConfig {
-        body(&Uid::new("n"), &assignment(change), String::new(), 2).host_config.unwrap()
+        body(&Uid::new("n"), &assignment(change), (String::new(), None), 2).host_config.unwrap()
     }
 
     #[test]

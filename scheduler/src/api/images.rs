@@ -156,8 +156,8 @@ fn contained(spec: &ServiceSpec) -> Result<()> {
     let refuse = |detail: &str, hint: &str| {
         Err(invalid(format!("image {} holds a container: {detail}", spec.image)).hint(hint).into())
     };
-    if !spec.allow.is_empty() {
-        return refuse("it reaches nothing, so `allow` has no meaning", "remove allow");
+    if let Err(unfit) = spec.allow.fits_containers() {
+        return refuse(&unfit.detail, unfit.hint);
     }
     if spec.instance != InstanceLimits::default() {
         return refuse("`instance` is about sandboxes of components", "remove instance, and use limits");
@@ -193,12 +193,13 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
         return Err(problem.hint("all instances share it, so one must fit").into());
     }
-    if spec.ports.is_empty() {
-        return Ok(());
+    let only = |field: &str, hint: &str| {
+        Err(invalid(format!("image {} holds a component, and {field} is for containers", spec.image)).hint(hint).into())
+    };
+    if !spec.allow.tcp.is_empty() {
+        return only("allow.tcp", "a component reaches servers by allow.http, and a Redis by keyvalue");
     }
-    Err(invalid(format!("image {} holds a component, and ports is for containers", spec.image))
-        .hint("remove ports")
-        .into())
+    if spec.ports.is_empty() { Ok(()) } else { only("ports", "remove ports") }
 }
 
 /// Whether a node could run it: what it would refuse is refused here, before anything is placed.
