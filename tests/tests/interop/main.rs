@@ -4,6 +4,7 @@
 //! - [`verbs`]: push, pull, images, tag, rmi, login and logout, as users of docker expect them.
 //! - [`foreign`]: services whose images are in another registry, which is Debian's `docker-registry`.
 //! - [`docker`]: a real engine, with and without a login, and over TLS from another machine.
+//! - [`containers`], [`doorway`]: native images on a real engine, and what they reach.
 //! - [`tools`]: skopeo, podman, oras and wkg against the cluster's registry.
 //! - [`examples`]: components that other projects' tools make of their own examples.
 //! - [`signatures`]: signed images, with openssl, docker-registry and a library of Sigstore.
@@ -12,6 +13,7 @@
 
 mod containers;
 mod docker;
+mod doorway;
 mod examples;
 mod foreign;
 mod forms;
