@@ -99,6 +99,10 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         ("allow.tcp", tcp.len()),
     ];
     faults.extend(too_many_grants(lists));
+    for (i, pattern) in tcp.iter().enumerate().filter(|(_, pattern)| pattern.service().is_some()) {
+        let message = format!("{pattern} is a service of this cluster");
+        faults.push(Fault::new(format!("allow.tcp[{i}]"), message, "grant it by allow.services: [NAME.NAMESPACE]"));
+    }
     faults
 }
 

@@ -22,7 +22,8 @@ pub struct Allow {
     /// Addresses that are not public which names in `http` and `tcp` may resolve to: `10.0.0.0/8`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
-    /// Servers that speak something else than HTTP: `HOST:PORT`. For containers.
+    /// Servers that speak something else than HTTP: `HOST:PORT`, or `NAME.NAMESPACE.internal:PORT` for a container of this
+    /// cluster that runs on the same node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tcp: Vec<TcpPattern>,
 }
@@ -67,7 +68,8 @@ impl Default for Grants {
 pub struct Lack {
     /// `services`, `http`, `private` or `tcp`: of the namespace's `allow`.
     pub field: &'static str,
-    /// Where it stands in the service's list.
+    /// The service's own list, and where it stands there: of its `allow`, or `keyvalue`.
+    pub from: &'static str,
     pub index: usize,
     /// As it would stand in the namespace's list.
     pub entry: String,
@@ -115,7 +117,7 @@ impl Allow {
         let mut lacks = Vec::new();
         for (index, wanted) in self.services.iter().enumerate() {
             if !grants.services.iter().any(|granted| granted.covers(own, wanted)) {
-                lacks.push(Lack { field: "services", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "services", from: "services", index, entry: wanted.to_string() });
             }
         }
         for (index, wanted) in self.http.iter().enumerate() {
@@ -126,20 +128,27 @@ impl Allow {
                 granted.covers(wanted) && (special.is_none() || granted.ip() == special || in_range())
             };
             if !grants.http.iter().any(grants_it) {
-                lacks.push(Lack { field: "http", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "http", from: "http", index, entry: wanted.to_string() });
             }
         }
         for (index, wanted) in self.private.iter().enumerate() {
             if !grants.private.iter().any(|granted| granted.covers(wanted)) {
-                lacks.push(Lack { field: "private", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "private", from: "private", index, entry: wanted.to_string() });
             }
         }
         for (index, wanted) in self.tcp.iter().enumerate() {
+            if let Some(ServiceKey { name, namespace }) = wanted.service() {
+                let service = ServicePattern::Service { name, namespace: Some(namespace) };
+                if !grants.services.iter().any(|granted| granted.covers(own, &service)) {
+                    lacks.push(Lack { field: "services", from: "tcp", index, entry: service.to_string() });
+                }
+                continue;
+            }
             let special = wanted.ip().filter(|ip| AddressClass::of(*ip) != AddressClass::Public);
             let grants_it =
                 |granted: &TcpPattern| granted.covers(wanted) && (special.is_none() || granted.ip() == special);
             if !grants.tcp.iter().any(grants_it) {
-                lacks.push(Lack { field: "tcp", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "tcp", from: "tcp", index, entry: wanted.to_string() });
             }
         }
         lacks
@@ -156,7 +165,12 @@ impl Grants {
             // A special address has to be named: `*` is not meant to include it.
             let grants_it = |granted: &TcpPattern| granted.matches(host, *port) && (!special || granted.ip().is_some());
             if !self.tcp.iter().any(grants_it) {
-                lacks.push(Lack { field: "tcp", index, entry: TcpPattern::of(host, *port).to_string() });
+                lacks.push(Lack {
+                    field: "tcp",
+                    from: "keyvalue",
+                    index,
+                    entry: TcpPattern::of(host, *port).to_string(),
+                });
             }
         }
         lacks
@@ -216,7 +230,7 @@ mod tests {
         let default = Grants::default();
         assert_eq!(allow(&["cart", "x.y", "ops/*"], &["https://a.example", "*"], &[]).beyond(&default, &own), []);
         let lacks = allow(&[], &["http://1.1.1.1", "http://10.0.0.5:81"], &["10.0.0.0/8"]).beyond(&default, &own);
-        let lack = |field, index, entry: &str| Lack { field, index, entry: entry.to_owned() };
+        let lack = |field, index, entry: &str| Lack { field, from: field, index, entry: entry.to_owned() };
         assert_eq!(lacks, [lack("http", 1, "http://10.0.0.5:81"), lack("private", 0, "10.0.0.0/8")]);
     }
 
@@ -247,6 +261,11 @@ mod tests {
         assert_eq!(lacking(&["*:*"], &wanted), [(1, "10.0.0.5:5432".to_owned())]);
         assert!(lacking(&["*.example:5432", "10.0.0.5:*"], &wanted).is_empty());
         assert_eq!(lacking(&["*.example:5433"], &wanted[..1]).len(), 1);
+        // One of this cluster is a service, which is granted as such.
+        let allow = Allow { tcp: vec!["db.shop.internal:5432".parse().unwrap()], ..Allow::default() };
+        assert_eq!(allow.beyond(&Grants::default(), &own), []);
+        let lacks = allow.beyond(&grants(&["cart"], &["*"], &[]), &own);
+        assert_eq!((lacks[0].field, lacks[0].from, lacks[0].entry.as_str()), ("services", "tcp", "db.shop"));
     }
 
     #[test]

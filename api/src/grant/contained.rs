@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Allow, Host, HttpPattern, TcpPattern};
+use crate::id::ServiceKey;
 
 /// Ports that are taken: names, HTTP, HTTPS.
 const TAKEN: [u16; 3] = [53, 80, 443];
@@ -40,6 +41,11 @@ impl Allow {
     /// The server that a container finds at a port, if it is one that speaks something else than HTTP.
     pub fn server_at(&self, port: u16) -> Option<&Host> {
         self.tcp.iter().filter_map(TcpPattern::server).find(|(_, at)| *at == port).map(|(host, _)| host)
+    }
+
+    /// Whether it may connect to containers of a service.
+    pub fn server_of(&self, service: &ServiceKey) -> bool {
+        self.tcp.iter().any(|pattern| pattern.service().as_ref() == Some(service))
     }
 
     /// Whether some server of that name may be reached.

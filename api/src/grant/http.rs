@@ -167,7 +167,7 @@ pub struct InvalidPattern {
 
 /// The end of the names that lead to services of this cluster.
 const INTERNAL: &str = "internal";
-const IS_INTERNAL: &str = "names that end in .internal are this cluster's services";
+pub(super) const IS_INTERNAL: &str = "names that end in .internal are this cluster's services";
 
 const EXAMPLE: &str = "write SCHEME://HOST[:PORT], such as https://api.example.com or https://*.example.com:8443";
 

@@ -19,7 +19,7 @@ pub use address::{AddressClass, AddressRange, InvalidRange};
 pub use allow::{Allow, Grants, Lack};
 pub use contained::{Ports, Unfit};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
-pub use service::{InvalidServicePattern, ServicePattern};
+pub use service::{InvalidServicePattern, ServicePattern, service_at};
 pub use tcp::{InvalidTcpPattern, TcpPattern};
 
 /// Types that are written as text: serde and the schema go through `FromStr` and `Display`.

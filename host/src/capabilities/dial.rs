@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use skiff_api::grant::{Host, Origin, Scheme};
+use skiff_api::grant::{Host, Origin, Scheme, service_at};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
@@ -33,7 +33,11 @@ impl Outbound {
         let Some((host @ Host::Name(_), None)) = Host::with_port(name) else { return false };
         let allow = &caller.template.allow;
         let (why, hint) = match named(&host.to_string()) {
-            Named::Service(service) if allow.service(&caller.service.namespace, &service) => return true,
+            Named::Service(service)
+                if allow.service(&caller.service.namespace, &service) || allow.server_of(&service) =>
+            {
+                return true;
+            }
             Named::Service(service) => (Refused::Service, services::grant(caller, &service)),
             Named::Nobody => (Refused::Malformed, "services are at NAME.NAMESPACE.internal".to_owned()),
             Named::Outside if allow.names(&host) => return true,
@@ -53,6 +57,11 @@ impl Outbound {
         let caller = self.0.as_deref()?;
         let allow = &caller.template.allow;
         let host = allow.server_at(port)?;
+        let service = if let Host::Name(name) = host { service_at(name) } else { None };
+        if let Some(service) = service {
+            let ip = caller.natives(&service, |at| at == port).into_iter().next()?;
+            return dial(caller, (&Host::Ip(ip), port), &format!("{host}:{port}"), |_| true).await;
+        }
         dial(caller, (host, port), &format!("{host}:{port}"), |ip| allow.address_of(host, ip)).await
     }
 

@@ -140,6 +140,10 @@ impl Outbound {
 }
 
 impl Caller {
+    pub(super) fn replica(&self) -> &ReplicaKey {
+        &self.replica
+    }
+
     /// Refuses a request, and tells whoever can change that.
     pub(super) fn deny(&self, why: Refused, what: &str, hint: &str) -> HttpError {
         self.reach.figures.refused(why);

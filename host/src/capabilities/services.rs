@@ -63,7 +63,7 @@ pub(super) fn grant(caller: &Caller, to: &ServiceKey) -> String {
 }
 
 /// What a service is called in the list of another.
-fn as_caller(caller: &ServiceKey, at: &ServiceKey) -> String {
+pub(super) fn as_caller(caller: &ServiceKey, at: &ServiceKey) -> String {
     match caller.namespace == at.namespace {
         true => caller.name.to_string(),
         false => format!("{}.{}", caller.name, caller.namespace),

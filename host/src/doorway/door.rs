@@ -126,3 +126,26 @@ async fn meet(inner: Arc<Inner>, mut stream: TcpStream, _places: (OwnedSemaphore
         splice(stream, server, SILENCE_MAX).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_open_before_its_address_is_there_and_closed_with_it() {
+        let nobodys = Ipv4Addr::new(198, 18, 255, 249);
+        let all = Arc::new(Semaphore::new(1));
+        let door = Door::open(nobodys, Outbound::default(), all.clone()).unwrap();
+        assert!(door.udp > 0 && door.tcp > 0);
+        assert!(Arc::strong_count(&all) > 1);
+        drop(door);
+        // Its tasks held what they share.
+        for _ in 0..100 {
+            if Arc::strong_count(&all) == 1 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("a task goes on");
+    }
+}

@@ -77,6 +77,10 @@ impl Doorways {
         open.insert(place.uid.clone(), (door, way));
         if let Err(why) = self.firewall.set(&self.ways(&open)).await {
             open.remove(place.uid);
+            if open.is_empty() {
+                // Some of them may have been set.
+                self.firewall.clear().await;
+            }
             if !allow.is_empty() {
                 return Err(Error::Rules(why));
             }

@@ -25,15 +25,17 @@ pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Servi
     let Some(namespace) = objects.get::<NamespaceSpec>(None, own.as_str()).await? else {
         return Err(Error::NoNamespace { namespace: own.clone() }.into());
     };
-    let grants = &namespace.spec.allow;
-    let (own_lacks, of_buckets) = (service.spec.allow.beyond(grants, own), grants.lacking(&service.spec.keyvalue));
-    let named = own_lacks.iter().map(|Lack { field, index, entry }| format!("allow.{field}[{index}]: {entry:?}"));
-    let of_redis = of_buckets.iter().map(|Lack { index, entry, .. }| format!("keyvalue[{index}].redis: {entry:?}"));
-    let named: Vec<String> = named.chain(of_redis).collect();
-    let lacks: Vec<Lack> = own_lacks.into_iter().chain(of_buckets).collect();
+    let lacks = beyond((&service.spec.allow, &service.spec.keyvalue), &namespace.spec.allow, own);
     if lacks.is_empty() {
         return Ok(change.within(&namespace, own));
     }
+    let named: Vec<String> = lacks
+        .iter()
+        .map(|Lack { from, index, entry, .. }| match *from {
+            "keyvalue" => format!("keyvalue[{index}].redis: {entry:?}"),
+            list => format!("allow.{list}[{index}]: {entry:?}"),
+        })
+        .collect();
     let object = ObjectKey::new(kind, Some(own), service.metadata.name.as_str()).to_string();
     let detail = format!("{object} allows itself what namespace {own} does not grant: {}", named.join(", "));
     let hint = format!("grant it: kind: Namespace, name: {own}, allow: {{{}}}", widened(&namespace.spec.allow, &lacks));
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_hint_is_the_line_to_write() {
-        let lack = |field, entry: &str| Lack { field, index: 0, entry: entry.to_owned() };
+        let lack = |field, entry: &str| Lack { field, from: field, index: 0, entry: entry.to_owned() };
         let lacks = [lack("http", "http://10.0.0.5"), lack("private", "10.0.0.0/8")];
         assert_eq!(
             widened(&Grants::default(), &lacks),

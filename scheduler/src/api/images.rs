@@ -193,13 +193,12 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         let problem = invalid(format!("limits.memory: {memory} is less than instance.memory ({least})"));
         return Err(problem.hint("all instances share it, so one must fit").into());
     }
-    let only = |field: &str, hint: &str| {
-        Err(invalid(format!("image {} holds a component, and {field} is for containers", spec.image)).hint(hint).into())
-    };
-    if !spec.allow.tcp.is_empty() {
-        return only("allow.tcp", "a component reaches servers by allow.http, and a Redis by keyvalue");
+    if spec.ports.is_empty() {
+        return Ok(());
     }
-    if spec.ports.is_empty() { Ok(()) } else { only("ports", "remove ports") }
+    Err(invalid(format!("image {} holds a component, and ports is for containers", spec.image))
+        .hint("remove ports")
+        .into())
 }
 
 /// Whether a node could run it: what it would refuse is refused here, before anything is placed.

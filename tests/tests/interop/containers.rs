@@ -268,7 +268,6 @@ fn what_does_not_hold_for_a_container_is_refused() {
         refused("image: native:1\nallow: {http: [\"http://10.0.0.5\"]}\n", "it reaches servers by name");
         refused("image: native:1\nallow: {tcp: [\"db.example:443\"]}\n", "names or HTTP servers");
         refused("image: native:1\nallow: {tcp: [\"db.example:5432\"]}\n", "does not grant: allow.tcp[0]");
-        refused("image: hello:1\nallow: {tcp: [\"db.example:5432\"]}\n", "allow.tcp is for containers");
         refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
         refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
         refused("image: native:1\nvolumes: [data]\n", "volumes");

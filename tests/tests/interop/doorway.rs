@@ -393,6 +393,73 @@ fn servers_are_reached_by_name_as_far_as_they_are_granted() {
 }
 
 #[test]
+fn a_port_is_connected_to_by_name_from_components_and_containers() {
+    apart(|| {
+        let world = World::new();
+        let before = rules();
+        let echo = echo();
+        world.cluster.skiff(&["push", "probe:1", guest("probe").to_str().unwrap()]).ok();
+        world.apply(&format!(
+            "kind: Namespace\nname: default\nallow: {{private: [127.0.0.0/8], tcp: [\"localhost:{echo}\"]}}\n"
+        ));
+        world.client("db", "");
+        world.apply("kind: Service\nname: shy\nimage: client:1\nports: [{port: 8080}]\nhttp: {callers: []}\n");
+        let tcp = format!("tcp: [\"db.default.internal:8080\", \"shy.default.internal:8080\", \"localhost:{echo}\"]");
+        let probe = |name: &str, allow: &str| {
+            let routes = format!("http: {{routes: [{{host: {name}.test, path: /}}]}}");
+            world.apply(&format!("kind: Service\nname: {name}\nimage: probe:1\n{routes}\nallow: {{{allow}}}\n"));
+            world.cluster.eventually_answers_host(&format!("{name}.test"), "/", 200);
+        };
+        probe("probe", &format!("{tcp}, private: [127.0.0.0/8]"));
+        probe("near", &tcp);
+        probe("other", "services: [db]");
+        let connects = |name: &str, to: &str| world.does(name, &format!("/sockets?to={to}"));
+        let is_there = |name: &str, to: &str| {
+            let said = connects(name, to);
+            assert_eq!(said, format!("connected to {to}\n"), "{name}");
+        };
+        let is_refused = |name: &str, to: &str, why: &str| {
+            let said = connects(name, to);
+            assert!(said.starts_with("refused: "), "{name} {to}: {said}");
+            world.told(name, why);
+        };
+        is_there("probe", "db.default.internal:8080");
+        is_there("probe", &format!("localhost:{echo}"));
+        let (_, address) = world.container("db");
+        is_refused("probe", "db.default.internal:8081", ":8081, which it does not allow itself");
+        is_refused("probe", &format!("{address}:8080"), &format!("connects to {address}:8080"));
+        is_refused("probe", &format!("127.0.0.1:{echo}"), &format!("connects to 127.0.0.1:{echo}"));
+        is_refused("probe", "evil.example:80", "looks up evil.example");
+        is_refused("probe", "shy.default.internal:8080", "http.callers of service default/shy");
+        is_refused("near", &format!("localhost:{echo}"), "that is no public address");
+        // One that keeps them has as many as an instance may.
+        world.cluster.skiff(&["push", "hostile:1", guest("hostile").to_str().unwrap()]).ok();
+        let routes = "http: {routes: [{host: hoard.test, path: /}]}";
+        let allow = "allow: {tcp: [\"db.default.internal:8080\"]}";
+        world.apply(&format!("kind: Service\nname: hoard\nimage: hostile:1\n{routes}\n{allow}\n"));
+        world.cluster.eventually_answers_host("hoard.test", "/hoard?n=0&to=x", 200);
+        assert_eq!(world.does("hoard", "/hoard?n=100&to=db.default.internal:8080"), "32 of 100 opened\n");
+        assert!(connects("other", "db.default.internal:8080").starts_with("refused: "));
+
+        // The same from a container; and not by a service that is gone.
+        world.client("one", "allow: {tcp: [\"db.default.internal:8080\"]}\n");
+        world.eventually_does("one", "/get/db.default.internal/8080", "ready");
+        world.client("two", "allow: {tcp: [\"shy.default.internal:8080\"]}\n");
+        assert_eq!(world.does("two", "/get/shy.default.internal/8080"), "");
+        world.told("two", "http.callers of service default/shy");
+        world.cluster.skiff(&["delete", "service", "db"]).ok();
+        within(PATIENCE, "it is gone", || {
+            connects("probe", "db.default.internal:8080").starts_with("refused").then_some(())
+        });
+        world.told("probe", "no container of service default/db");
+        for service in ["one", "two", "shy"] {
+            world.cluster.skiff(&["delete", "service", service]).ok();
+        }
+        world.nothing_is_left(&before);
+    });
+}
+
+#[test]
 fn without_rules_a_container_runs_only_if_it_is_allowed_nothing() {
     apart(|| {
         let engine = Engine::start();
