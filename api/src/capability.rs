@@ -35,7 +35,7 @@ const AMBIENT: [(&str, &str); 15] = [
     ("wasi:io/", "its own streams"),
     (KEYVALUE_NAME, "the buckets that the service's keyvalue names"),
     ("wasi:random/", "random bytes, up to 64 KiB a call"),
-    ("wasi:sockets/", "denied: no socket opens"),
+    ("wasi:sockets/", "denied but for connections to what allow.tcp names"),
     (HANDLER_NAME, "what answers requests: export it, do not import it"),
 ];
 

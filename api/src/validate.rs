@@ -103,6 +103,10 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         ("allow.hostPaths", host_paths.len()),
     ];
     faults.extend(too_many_grants(lists));
+    for (i, pattern) in tcp.iter().enumerate().filter(|(_, pattern)| pattern.service().is_some()) {
+        let message = format!("{pattern} is a service of this cluster");
+        faults.push(Fault::new(format!("allow.tcp[{i}]"), message, "grant it by allow.services: [NAME.NAMESPACE]"));
+    }
     faults
 }
 
@@ -202,9 +206,14 @@ fn spec(spec: &ServiceSpec) -> Vec<Fault> {
     volume::check(spec, &mut faults);
     env(&spec.env, &mut faults);
     config::sources(spec, &mut faults);
-    let Allow { services, http, private } = &spec.allow;
+    let Allow { services, http, private, tcp } = &spec.allow;
     let callers = spec.http.callers.0.as_ref().map_or(0, Vec::len);
-    let lists = [("allow.services", services.len()), ("allow.http", http.len()), ("allow.private", private.len())];
+    let lists = [
+        ("allow.services", services.len()),
+        ("allow.http", http.len()),
+        ("allow.private", private.len()),
+        ("allow.tcp", tcp.len()),
+    ];
     faults.extend(too_many_grants([("http.callers", callers)].into_iter().chain(lists)));
     faults
 }

@@ -14,6 +14,7 @@ pub mod capabilities;
 mod capacity;
 pub mod compile;
 mod docker;
+mod doorway;
 pub mod gateway;
 mod health;
 pub mod link;

@@ -233,8 +233,8 @@ fn assemble(
     let client = Client::new(registry).map_err(Error::Registry)?;
     let sandbox = Sandbox::start(sandbox).map_err(Error::Sandbox)?;
     let containers = engine.map(|engine| {
-        let (node, scratch) = (identity.uid.clone(), data.join("layers"));
-        Containers::new(Owner { node, engine, client: client.clone(), disk: disk.clone(), scratch })
+        let (node, scratch, names) = (identity.uid.clone(), data.join("layers"), data.join("names"));
+        Containers::new(Owner { node, engine, client: client.clone(), disk: disk.clone(), scratch, names })
     });
     let engine = skiff_keyvalue::Engine::new(disk.clone(), data.join("keyvalue.redb"), BUCKETS);
     let stores = Stores { node: engine, cluster: buckets };

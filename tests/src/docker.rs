@@ -5,7 +5,8 @@
 //!   sock    what `docker -H` talks to
 //!   data/ exec/ log pid
 //! ```
-//! It makes no network, address or rule: containers run without one. It ends, and its containers with it, when it is dropped.
+//! It makes no network, address or rule by itself; what those who use it make is on a machine of the test's own ([`apart`]).
+//! It ends, and its containers with it, when it is dropped.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::fleet::machines::Machines;
 use crate::programs::{done, program};
 use crate::wait::within;
 
@@ -168,8 +170,20 @@ impl Docker<'_> {
     }
 }
 
-const INCLUDES: &str = "#define _GNU_SOURCE\n#include <netinet/in.h>\n#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
-    #include <string.h>\n#include <sys/ioctl.h>\n#include <sys/socket.h>\n#include <unistd.h>\n";
+/// Runs a test on a machine of its own, which has an address and no way out: whoever runs containers sets rules.
+///
+/// # Panics
+/// When the test does, or there can be no such machine.
+#[track_caller]
+pub fn apart(test: impl FnOnce() + Send) {
+    let mut machines = Machines::new().unwrap_or_else(|why| panic!("containers are run apart: {why}"));
+    machines.add("desk");
+    machines.on("desk", test);
+}
+
+const INCLUDES: &str = "#define _GNU_SOURCE\n#include <arpa/inet.h>\n#include <errno.h>\n#include <netinet/in.h>\n#include <signal.h>\n\
+    #include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/ioctl.h>\n#include <sys/socket.h>\n#include <sys/time.h>\n\
+    #include <unistd.h>\n";
 
 /// A program that needs no file but itself, made from these lines of C's `main`.
 ///

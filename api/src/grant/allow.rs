@@ -19,9 +19,13 @@ pub struct Allow {
     /// public addresses are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpPattern>,
-    /// Addresses that are not public which names in `http` may resolve to: `10.0.0.0/8`.
+    /// Addresses that are not public which names in `http` and `tcp` may resolve to: `10.0.0.0/8`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
+    /// Servers that speak something else than HTTP: `HOST:PORT`, or `NAME.NAMESPACE.internal:PORT` for a container of this
+    /// cluster that runs on the same node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpPattern>,
 }
 
 /// The most that the services of a namespace may allow themselves.
@@ -37,7 +41,7 @@ pub struct Grants {
     /// Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private: Vec<AddressRange>,
-    /// Servers that services may keep buckets in: `HOST:PORT`, with `*` for any port and `*.` in front of a host for those
+    /// Servers that containers may connect to, and services keep buckets in: `HOST:PORT`, with `*` for any port and `*.` in front of a host for those
     /// below it. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tcp: Vec<TcpPattern>,
@@ -68,7 +72,8 @@ impl Default for Grants {
 pub struct Lack {
     /// `services`, `http`, `private`, `tcp` or `hostPaths`: of the namespace's `allow`.
     pub field: &'static str,
-    /// Where it stands in the service's list.
+    /// The service's own list, and where it stands there: of its `allow`, or `keyvalue`.
+    pub from: &'static str,
     pub index: usize,
     /// As it would stand in the namespace's list.
     pub entry: String,
@@ -116,7 +121,7 @@ impl Allow {
         let mut lacks = Vec::new();
         for (index, wanted) in self.services.iter().enumerate() {
             if !grants.services.iter().any(|granted| granted.covers(own, wanted)) {
-                lacks.push(Lack { field: "services", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "services", from: "services", index, entry: wanted.to_string() });
             }
         }
         for (index, wanted) in self.http.iter().enumerate() {
@@ -127,12 +132,27 @@ impl Allow {
                 granted.covers(wanted) && (special.is_none() || granted.ip() == special || in_range())
             };
             if !grants.http.iter().any(grants_it) {
-                lacks.push(Lack { field: "http", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "http", from: "http", index, entry: wanted.to_string() });
             }
         }
         for (index, wanted) in self.private.iter().enumerate() {
             if !grants.private.iter().any(|granted| granted.covers(wanted)) {
-                lacks.push(Lack { field: "private", index, entry: wanted.to_string() });
+                lacks.push(Lack { field: "private", from: "private", index, entry: wanted.to_string() });
+            }
+        }
+        for (index, wanted) in self.tcp.iter().enumerate() {
+            if let Some(ServiceKey { name, namespace }) = wanted.service() {
+                let service = ServicePattern::Service { name, namespace: Some(namespace) };
+                if !grants.services.iter().any(|granted| granted.covers(own, &service)) {
+                    lacks.push(Lack { field: "services", from: "tcp", index, entry: service.to_string() });
+                }
+                continue;
+            }
+            let special = wanted.ip().filter(|ip| AddressClass::of(*ip) != AddressClass::Public);
+            let grants_it =
+                |granted: &TcpPattern| granted.covers(wanted) && (special.is_none() || granted.ip() == special);
+            if !grants.tcp.iter().any(grants_it) {
+                lacks.push(Lack { field: "tcp", from: "tcp", index, entry: wanted.to_string() });
             }
         }
         lacks
@@ -149,7 +169,12 @@ impl Grants {
             // A special address has to be named: `*` is not meant to include it.
             let grants_it = |granted: &TcpPattern| granted.matches(host, *port) && (!special || granted.ip().is_some());
             if !self.tcp.iter().any(grants_it) {
-                lacks.push(Lack { field: "tcp", index, entry: TcpPattern::of(host, *port).to_string() });
+                lacks.push(Lack {
+                    field: "tcp",
+                    from: "keyvalue",
+                    index,
+                    entry: TcpPattern::of(host, *port).to_string(),
+                });
             }
         }
         lacks
@@ -161,7 +186,7 @@ impl Grants {
         for (index, volume) in volumes.iter().enumerate() {
             let Some(path) = &volume.host_path else { continue };
             if !self.host_paths.iter().any(|granted| granted.covers(path)) {
-                lacks.push(Lack { field: "hostPaths", index, entry: path.to_string() });
+                lacks.push(Lack { field: "hostPaths", from: "volumes", index, entry: path.to_string() });
             }
         }
         lacks
@@ -178,12 +203,13 @@ mod tests {
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
             http: http.iter().map(|text| text.parse().unwrap()).collect(),
             private: private.iter().map(|text| text.parse().unwrap()).collect(),
+            tcp: Vec::new(),
         }
     }
 
     fn grants(services: &[&str], http: &[&str], private: &[&str]) -> Grants {
-        let Allow { services, http, private } = allow(services, http, private);
-        Grants { services, http, private, ..Grants::default() }
+        let Allow { services, http, private, tcp } = allow(services, http, private);
+        Grants { services, http, private, tcp, ..Grants::default() }
     }
 
     fn reaches(allow: &Allow, authority: &str, ip: &str) -> bool {
@@ -220,7 +246,7 @@ mod tests {
         let default = Grants::default();
         assert_eq!(allow(&["cart", "x.y", "ops/*"], &["https://a.example", "*"], &[]).beyond(&default, &own), []);
         let lacks = allow(&[], &["http://1.1.1.1", "http://10.0.0.5:81"], &["10.0.0.0/8"]).beyond(&default, &own);
-        let lack = |field, index, entry: &str| Lack { field, index, entry: entry.to_owned() };
+        let lack = |field, index, entry: &str| Lack { field, from: field, index, entry: entry.to_owned() };
         assert_eq!(lacks, [lack("http", 1, "http://10.0.0.5:81"), lack("private", 0, "10.0.0.0/8")]);
     }
 
@@ -248,6 +274,27 @@ mod tests {
         assert_eq!(lacking(&[], "/srv"), ["/srv"]);
         assert!(lacking(&["/srv"], "/srv/data").is_empty());
         assert_eq!(lacking(&["/srv/data"], "/srv/database"), ["/srv/database"]);
+    }
+
+    #[test]
+    fn a_server_that_speaks_no_http_is_granted_by_name() {
+        let own: Name = "shop".parse().unwrap();
+        let lacking = |granted: &[&str], wanted: &[&str]| -> Vec<(usize, String)> {
+            let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            let grants = Grants { tcp: patterns(granted), ..Grants::default() };
+            let lacks = Allow { tcp: patterns(wanted), ..Allow::default() }.beyond(&grants, &own);
+            lacks.into_iter().map(|lack| (lack.index, lack.entry)).collect()
+        };
+        let wanted = ["db.example:5432", "10.0.0.5:5432"];
+        assert_eq!(lacking(&[], &wanted).len(), 2);
+        assert_eq!(lacking(&["*:*"], &wanted), [(1, "10.0.0.5:5432".to_owned())]);
+        assert!(lacking(&["*.example:5432", "10.0.0.5:*"], &wanted).is_empty());
+        assert_eq!(lacking(&["*.example:5433"], &wanted[..1]).len(), 1);
+        // One of this cluster is a service, which is granted as such.
+        let allow = Allow { tcp: vec!["db.shop.internal:5432".parse().unwrap()], ..Allow::default() };
+        assert_eq!(allow.beyond(&Grants::default(), &own), []);
+        let lacks = allow.beyond(&grants(&["cart"], &["*"], &[]), &own);
+        assert_eq!((lacks[0].field, lacks[0].from, lacks[0].entry.as_str()), ("services", "tcp", "db.shop"));
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub struct InvalidPattern {
 
 /// The end of the names that lead to services of this cluster.
 const INTERNAL: &str = "internal";
-const IS_INTERNAL: &str = "names that end in .internal are this cluster's services";
+pub(super) const IS_INTERNAL: &str = "names that end in .internal are this cluster's services";
 
 const EXAMPLE: &str = "write SCHEME://HOST[:PORT], such as https://api.example.com or https://*.example.com:8443";
 
@@ -183,12 +183,24 @@ impl HttpPattern {
             (Self::Anything, _) => true,
             (Self::Origin { .. }, Self::Anything) => false,
             (Self::Origin { scheme, host, port }, Self::Origin { scheme: s, host: h, port: p }) => {
-                let port = match p {
-                    PortPattern::Any => *port == PortPattern::Any,
-                    PortPattern::Exactly(number) => port.matches(*number),
-                };
-                scheme == s && port && host.covers(h)
+                scheme == s && port.covers(*p) && host.covers(h)
             }
+        }
+    }
+
+    /// Whether it names a host, on whatever port.
+    pub fn names(&self, host: &Host) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Origin { host: pattern, .. } => pattern.matches(host),
+        }
+    }
+
+    /// The port that it is for, unless it is for any.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Origin { port: PortPattern::Exactly(port), .. } => Some(*port),
+            Self::Anything | Self::Origin { port: PortPattern::Any, .. } => None,
         }
     }
 
@@ -211,7 +223,7 @@ impl HostPattern {
         }
     }
 
-    fn covers(&self, other: &Self) -> bool {
+    pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) => true,
             (_, Self::Any) => false,
@@ -262,6 +274,13 @@ impl PortPattern {
         match self {
             Self::Any => true,
             Self::Exactly(number) => number == port,
+        }
+    }
+
+    pub(super) fn covers(self, other: Self) -> bool {
+        match other {
+            Self::Any => self == Self::Any,
+            Self::Exactly(port) => self.matches(port),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod address;
 mod allow;
+mod contained;
 mod http;
 mod path;
 mod service;
@@ -17,9 +18,10 @@ mod tcp;
 
 pub use address::{AddressClass, AddressRange, InvalidRange};
 pub use allow::{Allow, Grants, Lack};
+pub use contained::{Ports, Unfit};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
 pub use path::{FullPath, InvalidFullPath};
-pub use service::{InvalidServicePattern, ServicePattern};
+pub use service::{InvalidServicePattern, ServicePattern, service_at};
 pub use tcp::{InvalidTcpPattern, TcpPattern};
 
 /// Types that are written as text: serde and the schema go through `FromStr` and `Display`.

@@ -17,6 +17,12 @@ pub enum ServicePattern {
     Service { name: Name, namespace: Option<Name> },
 }
 
+/// The service that a host name leads to: `NAME.NAMESPACE.internal`, in lower case.
+pub fn service_at(host: &str) -> Option<ServiceKey> {
+    let (name, namespace) = host.strip_suffix(".internal")?.split_once('.')?;
+    Some(ServiceKey { namespace: namespace.parse().ok()?, name: name.parse().ok()? })
+}
+
 /// Why a text names no services.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a service (hint: write NAME, NAME.NAMESPACE, \"NAMESPACE/*\" or \"*\")")]

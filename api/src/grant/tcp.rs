@@ -1,12 +1,14 @@
-//! Patterns of servers that speak something else than HTTP: `cache.example.com:6379`.
+//! Patterns of servers that speak something else than HTTP: `cache.example.com:6379`, or a container of this cluster,
+//! `db.shop.internal:5432`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::http::{HostPattern, PortPattern, port_number, split_port};
-use super::{Host, as_text, shortened};
+use super::http::{HostPattern, IS_INTERNAL, PortPattern, port_number, split_port};
+use super::{Host, as_text, service_at, shortened};
+use crate::id::ServiceKey;
 
-/// Some servers outside.
+/// Some servers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TcpPattern {
     host: HostPattern,
@@ -29,8 +31,34 @@ impl TcpPattern {
         Self { host: HostPattern::Exactly(host.clone()), port: PortPattern::Exactly(port) }
     }
 
+    /// Whether it names a host, on whatever port.
+    pub fn names(&self, host: &Host) -> bool {
+        self.host.matches(host)
+    }
+
     pub fn matches(&self, host: &Host, port: u16) -> bool {
         self.host.matches(host) && self.port.matches(port)
+    }
+
+    /// Whether everything that `other` matches is matched by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.host.covers(&other.host) && self.port.covers(other.port)
+    }
+
+    /// The service of this cluster that it names, if it names one.
+    pub fn service(&self) -> Option<ServiceKey> {
+        match &self.host {
+            HostPattern::Exactly(Host::Name(name)) => service_at(name),
+            _ => None,
+        }
+    }
+
+    /// The one server that it names, if it is one.
+    pub fn server(&self) -> Option<(&Host, u16)> {
+        match (&self.host, self.port) {
+            (HostPattern::Exactly(host), PortPattern::Exactly(port)) => Some((host, port)),
+            _ => None,
+        }
     }
 
     /// The address that it names, if it names one.
@@ -58,7 +86,11 @@ impl FromStr for TcpPattern {
         if host.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(fail("it has capitals"));
         }
-        Ok(Self { host: HostPattern::parse(host).map_err(fail)?, port })
+        let host = match HostPattern::parse(host) {
+            Err(IS_INTERNAL) if service_at(host).is_some() => HostPattern::Exactly(Host::Name(host.to_owned())),
+            parsed => parsed.map_err(fail)?,
+        };
+        Ok(Self { host, port })
     }
 }
 
@@ -87,7 +119,17 @@ mod tests {
         };
         assert!(matches("*.example.com:*", "cache.example.com", 1));
         assert!(!matches("*.example.com:*", "example.com", 1));
+        let covers =
+            |one: &str, other: &str| one.parse::<TcpPattern>().unwrap().covers(&other.parse::<TcpPattern>().unwrap());
+        assert!(covers("*:*", "*.a.example:1") && covers("*.example:1", "*.a.example:1"));
+        assert!(!covers("*.example:1", "*.example:*") && !covers("a.example:1", "*:1"));
         assert!(matches("10.0.0.5:6379", "10.0.0.5", 6379) && !matches("10.0.0.5:6379", "10.0.0.5", 6380));
+        let service = |pattern: &str| pattern.parse::<TcpPattern>().unwrap().service().map(|key| key.to_string());
+        assert_eq!(service("db.shop.internal:5432").as_deref(), Some("shop/db"));
+        assert_eq!(service("*:*"), None);
+        for bad in ["a.b.c.internal:1", "*.internal:1", "*.shop.internal:1"] {
+            assert!(bad.parse::<TcpPattern>().is_err(), "{bad}");
+        }
         for bad in ["", "*", "cache", "cache:", "cache:0", "redis://cache:6379", "a*b:1", "Cache:1", "x.internal:1"] {
             assert!(bad.parse::<TcpPattern>().is_err(), "{bad}");
         }

@@ -19,12 +19,17 @@
 //!
 //! **Connections belong to a replica.** What one was allowed to open, another cannot use, whatever it is called.
 //! Redirects are the guest's to follow.
+//!
+//! **Containers** come here as well, by their doorway ([`crate::doorway`]): with requests, with names that they look up, and
+//! with connections that carry what nobody looks at ([`dial`]).
 
 mod body;
 mod buckets;
 mod chain;
 mod connect;
+mod dial;
 mod http;
+mod natives;
 mod notes;
 mod outbound;
 mod pool;
@@ -32,12 +37,16 @@ mod reach;
 mod redis;
 mod resolve;
 mod services;
+mod sockets;
 mod tls;
 
 pub(crate) use buckets::Stores;
 pub use buckets::{Bucket, Buckets, Cas, ClusterBuckets, told};
 pub(crate) use chain::{Chain, DEPTH_MAX};
+pub(crate) use dial::Dialled;
+pub(crate) use natives::Listed;
 pub use outbound::Outbound;
 pub(crate) use outbound::Sending;
 pub(crate) use reach::Reach;
 pub use resolve::{Resolve, SystemNames};
+pub(crate) use sockets::Found;

@@ -24,6 +24,9 @@ use crate::metrics::{Outgoing, Refused};
 const CALLS_PER_REQUEST: usize = 4;
 const CALLS_MIN: usize = 64;
 
+/// Connections of one replica that carry what is not looked at: as many as pools of databases have.
+const LINES_MAX: usize = 256;
+
 /// The end of the names of services.
 const INTERNAL: &str = "internal";
 
@@ -35,7 +38,7 @@ pub(crate) type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Se
 
 /// What a replica's guests reach. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Outbound(Option<Arc<Caller>>);
+pub struct Outbound(pub(super) Option<Arc<Caller>>);
 
 /// A replica as one that calls.
 pub(super) struct Caller {
@@ -45,6 +48,7 @@ pub(super) struct Caller {
     pub(super) reach: Arc<Reach>,
     pub(super) pool: OnceLock<Arc<Pool>>,
     calls: Arc<Semaphore>,
+    pub(super) lines: Arc<Semaphore>,
     logs: Sink,
     notes: Notes,
     /// What else was told of the replica: a flood of the one must not hide the other.
@@ -55,7 +59,7 @@ pub(super) struct Caller {
 pub(super) struct Lasting(Arc<Outgoing>);
 
 impl Lasting {
-    fn new(figures: &Arc<Outgoing>) -> Self {
+    pub(super) fn new(figures: &Arc<Outgoing>) -> Self {
         figures.in_flight(1);
         Self(figures.clone())
     }
@@ -88,6 +92,7 @@ impl Outbound {
             reach,
             pool: OnceLock::new(),
             calls: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))),
+            lines: Arc::new(Semaphore::new(LINES_MAX)),
             logs,
             notes: Notes::default(),
             troubles: Notes::default(),
@@ -135,6 +140,10 @@ impl Outbound {
 }
 
 impl Caller {
+    pub(super) fn replica(&self) -> &ReplicaKey {
+        &self.replica
+    }
+
     /// Refuses a request, and tells whoever can change that.
     pub(super) fn deny(&self, why: Refused, what: &str, hint: &str) -> HttpError {
         self.reach.figures.refused(why);
@@ -180,17 +189,31 @@ fn destination(uri: &http::Uri) -> Result<Destination, HttpError> {
     let authority = uri.authority().ok_or(HttpError::HttpRequestUriInvalid)?;
     let origin = Origin::new(scheme, authority.as_str()).map_err(|_| HttpError::HttpRequestUriInvalid)?;
     let Host::Name(name) = &origin.host else { return Ok(Destination::Server(origin)) };
+    Ok(match named(name) {
+        Named::Outside => Destination::Server(origin),
+        Named::Service(service) if scheme == Scheme::Http && origin.port == 80 => Destination::Service(service),
+        Named::Service(_) | Named::Nobody => Destination::Nobody(origin.to_string()),
+    })
+}
+
+/// Whose name a host's is.
+pub(super) enum Named {
+    Service(ServiceKey),
+    /// It is a name of this cluster's, and no service's.
+    Nobody,
+    Outside,
+}
+
+/// `name` as [`Host`] has it.
+pub(super) fn named(name: &str) -> Named {
     let Some(name) = name.strip_suffix(INTERNAL).filter(|rest| rest.is_empty() || rest.ends_with('.')) else {
-        return Ok(Destination::Server(origin));
+        return Named::Outside;
     };
     let parts = name.strip_suffix('.').and_then(|name| name.split_once('.'));
     let service = parts.and_then(|(name, namespace)| {
         Some(ServiceKey { namespace: namespace.parse::<Name>().ok()?, name: name.parse::<Name>().ok()? })
     });
-    Ok(match service {
-        Some(service) if scheme == Scheme::Http && origin.port == 80 => Destination::Service(service),
-        _ => Destination::Nobody(origin.to_string()),
-    })
+    service.map_or(Named::Nobody, Named::Service)
 }
 
 #[cfg(test)]

@@ -4,16 +4,20 @@ use std::sync::{Arc, Weak};
 
 use skiff_api::id::ReplicaKey;
 use skiff_api::wire::NodeEvent;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Resolve;
 use super::connect::Connector;
+use super::natives::Natives;
 use crate::gateway::Shared;
 use crate::metrics::Outgoing;
 
 /// Refusals and troubles on their way to the control plane; more than these are only logged. The reconciler takes them in
 /// microseconds.
 const EVENTS_MAX: usize = 256;
+
+/// Sockets of all guests: as those of requests, a part of a process's descriptors.
+const GUEST_SOCKETS_MAX: usize = 2048;
 
 /// What an event says at most: guests have a say in some of it.
 const MESSAGE_CHARS_MAX: usize = 1000;
@@ -25,6 +29,9 @@ pub(crate) struct Reach {
     gateway: Weak<Shared>,
     pub(super) connector: Connector,
     pub(super) figures: Arc<Outgoing>,
+    /// The containers of this node.
+    pub(super) natives: Natives,
+    pub(super) sockets: Arc<Semaphore>,
     events: mpsc::Sender<NodeEvent>,
 }
 
@@ -34,7 +41,9 @@ impl Reach {
         let (events, told) = mpsc::channel(EVENTS_MAX);
         let figures = gateway.metrics.outgoing.clone();
         let connector = Connector::new(names, figures.clone());
-        (Arc::new(Self { gateway: Arc::downgrade(gateway), connector, figures, events }), told)
+        let (gateway, natives) = (Arc::downgrade(gateway), Natives::default());
+        let sockets = Arc::new(Semaphore::new(GUEST_SOCKETS_MAX));
+        (Arc::new(Self { gateway, connector, figures, natives, sockets, events }), told)
     }
 
     /// `None` once the node has stopped.

@@ -22,11 +22,9 @@ pub(super) async fn send(
     options: RequestOptions,
     held: Held,
 ) -> Result<(Response<WasiBody>, Sent), HttpError> {
-    let own = &caller.service.namespace;
-    let name = if to.namespace == *own { to.name.to_string() } else { format!("{}.{}", to.name, to.namespace) };
-    if !caller.template.allow.service(own, to) {
+    if !caller.template.allow.service(&caller.service.namespace, to) {
         let what = format!("calls http://{}.{}.internal, which it does not allow itself", to.name, to.namespace);
-        return Err(caller.deny(Refused::Service, &what, &format!("allow: {{services: [{name}]}}")));
+        return Err(caller.deny(Refused::Service, &what, &grant(caller, to)));
     }
     let figures = &caller.reach.figures;
     figures.sent(To::Service);
@@ -57,8 +55,15 @@ pub(super) async fn send(
     }
 }
 
+/// The line that would let it call that service.
+pub(super) fn grant(caller: &Caller, to: &ServiceKey) -> String {
+    let is_near = to.namespace == caller.service.namespace;
+    let name = if is_near { to.name.to_string() } else { format!("{}.{}", to.name, to.namespace) };
+    format!("allow: {{services: [{name}]}}")
+}
+
 /// What a service is called in the list of another.
-fn as_caller(caller: &ServiceKey, at: &ServiceKey) -> String {
+pub(super) fn as_caller(caller: &ServiceKey, at: &ServiceKey) -> String {
     match caller.namespace == at.namespace {
         true => caller.name.to_string(),
         false => format!("{}.{}", caller.name, caller.namespace),

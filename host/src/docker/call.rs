@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use skiff_api::wire::Stream;
 
 use super::upgrade;
-use crate::capabilities::Outbound;
+use crate::capabilities::{Listed, Outbound};
 use crate::gateway::Upgrade;
 use crate::logs::Sink;
 use crate::metrics::Figures;
@@ -40,6 +40,8 @@ pub(crate) struct Callee {
     /// Where its troubles are told.
     outbound: Outbound,
     figures: Arc<Figures>,
+    /// For who comes without HTTP.
+    _listed: Option<Listed>,
 }
 
 impl Callee {
@@ -52,7 +54,8 @@ impl Callee {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Self { address, client, logs, outbound, figures }
+        let listed = address.and_then(|address| outbound.listens_at(address.ip()));
+        Self { address, client, logs, outbound, figures, _listed: listed }
     }
 
     pub(crate) fn figures(&self) -> &Arc<Figures> {

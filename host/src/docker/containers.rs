@@ -1,7 +1,7 @@
 //! The containers of this node: started, adopted, watched, stopped, and removed where nobody wants them any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +33,8 @@ use super::health::Patient;
 use super::image::{self, Source};
 use super::volume::{self, Keep};
 use super::{exec, logs, network, shape};
+use crate::capabilities::Outbound;
+use crate::doorway::{self, Doorways, Place};
 use crate::logs::Sink;
 use crate::tunnel::{Flow, Input};
 
@@ -65,6 +67,8 @@ pub(crate) struct Owner {
     pub(crate) disk: Disk,
     /// A folder for layers on their way; what is in it goes at the start.
     pub(crate) scratch: PathBuf,
+    /// A folder for what containers look names up by.
+    pub(crate) names: PathBuf,
 }
 
 /// The containers of a node. Cheap to clone.
@@ -84,6 +88,7 @@ struct Inner {
     files: Files,
     /// Containers that this process has written files for.
     made: Mutex<BTreeSet<String>>,
+    doorways: Doorways,
 }
 
 /// How a container ended by itself.
@@ -110,10 +115,11 @@ impl Containers {
     /// Blocks.
     pub(crate) fn new(owner: Owner) -> Self {
         image::clean(&owner.disk, &owner.scratch);
+        let doorways = Doorways::new(owner.node.clone(), owner.names.clone());
         let (known, readers, loads) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (keep, _) = watch::channel(Keep::default());
         let (files, made) = (Files::of(&owner.node), Mutex::default());
-        Self(Arc::new(Inner { owner, known, readers, loads, keep, files, made }))
+        Self(Arc::new(Inner { owner, known, readers, loads, keep, files, made, doorways }))
     }
 
     fn engine(&self) -> &Engine {
@@ -130,7 +136,7 @@ impl Containers {
         &self,
         assignment: &Assignment,
         digest: &Digest,
-        sink: &Sink,
+        (sink, outbound): (&Sink, &Outbound),
     ) -> Result<Option<SocketAddr>, Error> {
         let memory = shape::memory(assignment);
         if shape::is_little(memory) {
@@ -139,15 +145,20 @@ impl Containers {
         locked(&self.0.known).insert(assignment.uid.clone());
         let name = self.name(&assignment.replica, &assignment.uid);
         let found = self.inspect(&name).await?;
-        if found.as_ref().is_some_and(is_running) {
-            self.read_along(&name, assignment, sink, Some(Timestamp::now()));
-        } else {
-            self.remove(&name).await?;
-            self.admit(assignment, digest).await?;
-            self.create(&name, assignment, digest).await?;
-            self.read_along(&name, assignment, sink, None);
-        }
-        let started = self.listens(&name, assignment).await;
+        let running = found.filter(is_running).and_then(|found| address(&found, &name));
+        let started = async {
+            if let Some(IpAddr::V4(address)) = running {
+                self.open(&name, assignment, (doorway::gateway_of(address), outbound)).await?;
+                self.read_along(&name, assignment, sink, Some(Timestamp::now()));
+            } else {
+                self.remove(&name).await?;
+                self.admit(assignment, digest).await?;
+                self.create(&name, assignment, digest, outbound).await?;
+                self.read_along(&name, assignment, sink, None);
+            }
+            self.listens(&name, assignment).await
+        };
+        let started = started.await;
         if started.is_err() {
             self.last_words(&assignment.uid).await;
             self.forget(&assignment.replica, &assignment.uid).await;
@@ -178,18 +189,38 @@ impl Containers {
         image::load(engine, &Source { client, disk, scratch, repository: &repository, digest }).await
     }
 
-    async fn create(&self, name: &str, assignment: &Assignment, digest: &Digest) -> Result<(), Error> {
+    /// What it may reach is there before it is. Returns the file that it looks names up by.
+    async fn open(
+        &self,
+        name: &str,
+        assignment: &Assignment,
+        (gateway, outbound): (Ipv4Addr, &Outbound),
+    ) -> Result<Option<PathBuf>, Error> {
+        let place = Place { container: name, uid: &assignment.uid, gateway };
+        Ok(self.0.doorways.open(place, &assignment.template.allow, outbound).await?)
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        assignment: &Assignment,
+        digest: &Digest,
+        outbound: &Outbound,
+    ) -> Result<(), Error> {
         let node = &self.0.owner.node;
         look(assignment).await?;
         let epoch = self.0.keep.borrow().epoch;
         volume::make(self.engine(), node, assignment, epoch).await?;
-        network::create(self.engine(), name, &shape::labels(node, assignment)).await?;
+        let bridge = doorway::bridge(node, &assignment.uid);
+        let gateway = network::create(self.engine(), (name, bridge), &shape::labels(node, assignment)).await?;
+        let names = self.open(name, assignment, (gateway, outbound)).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         locked(&self.0.made).insert(name.to_owned());
         let (files, settings) = (&self.0.files, assignment.settings.as_deref());
         files.remove(name);
         files.write(name, settings).map_err(|source| Error::Files { source })?;
-        let body = shape::body(node, assignment, shape::image(digest), files.mounts(name, settings), cores);
+        let mounts = files.mounts(name, settings);
+        let body = shape::body(node, assignment, (shape::image(digest), names.as_deref()), mounts, cores);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = async |docker: bollard::Docker| docker.create_container(Some(options), body).await;
         let made = async {
@@ -199,11 +230,7 @@ impl Containers {
             self.engine().ask("start a container", start).await?;
             look(assignment).await
         };
-        let made = made.await;
-        if made.is_err() {
-            drop(self.remove(name).await);
-        }
-        made
+        made.await
     }
 
     /// Waits until it takes connections and is well, as long as it runs.
@@ -399,6 +426,7 @@ impl Containers {
             pause = (pause * 2).min(longest);
         }
         self.last_words(uid).await;
+        self.0.doorways.close(uid).await;
         locked(&self.0.known).remove(uid);
     }
 
@@ -422,6 +450,7 @@ impl Containers {
             // The next start of the replica or of the node removes it.
             Err(error) => tracing::warn!(name, %error, "a container that has ended is still there"),
         }
+        self.0.doorways.close(uid).await;
     }
 
     /// Removes what this node's replicas have left that are not wanted any more. Once, as soon as the engine answers.
@@ -445,11 +474,13 @@ impl Containers {
             uid.is_some_and(|uid| wanted.contains(&uid) || locked(&self.0.known).contains(&uid))
         };
         let mut left = self.0.files.all();
+        let mut kept = Vec::new();
         for container in found {
             let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
             let name = name.trim_start_matches('/').to_owned();
             if is_wanted(&container.labels.unwrap_or_default()) {
                 left.remove(&name);
+                kept.push(name);
                 continue;
             }
             tracing::info!(name, "removes a container that nobody wants any more");
@@ -463,6 +494,7 @@ impl Containers {
                 network::remove(self.engine(), &left.name).await?;
             }
         }
+        self.0.doorways.sweep(kept).await;
         Ok(())
     }
 
@@ -515,7 +547,9 @@ impl Containers {
         }
         self.0.files.remove(name);
         locked(&self.0.made).remove(name);
-        network::remove(self.engine(), name).await
+        network::remove(self.engine(), name).await?;
+        self.0.doorways.forget(name).await;
+        Ok(())
     }
 
     async fn inspect(&self, name: &str) -> Result<Option<ContainerInspectResponse>, Error> {

@@ -7,6 +7,8 @@ use skiff_api::quantity::Bytes;
 use skiff_registry::client;
 use skiff_registry::sign::Refusal;
 
+use crate::doorway;
+
 /// What an engine says may be a page.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
@@ -63,6 +65,8 @@ pub(crate) enum Error {
     ForeignVolume { name: String },
     #[error("it has a volume, and nobody says whose (hint: run the same version of skiff on the control plane)")]
     NoOwner,
+    #[error(transparent)]
+    Doorway(#[from] doorway::Error),
 }
 
 impl Error {
@@ -94,9 +98,12 @@ impl Error {
             Self::Unhealthy { .. } => "Unhealthy",
             Self::NotListening { .. } | Self::NoConnection { .. } => "NotListening",
             Self::HostPath { .. } | Self::ForeignVolume { .. } | Self::NoOwner => "VolumeUnavailable",
-            Self::Refused { .. } | Self::NoNetwork { .. } | Self::LittleMemory { .. } | Self::Files { .. } => {
-                "StartFailed"
-            }
+            Self::Doorway(doorway::Error::Rules(_)) => "FirewallUnavailable",
+            Self::Refused { .. }
+            | Self::NoNetwork { .. }
+            | Self::LittleMemory { .. }
+            | Self::Files { .. }
+            | Self::Doorway(_) => "StartFailed",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A network for one container: the node is on it and nobody else, and nothing leads out of it.
+//! A network for one container: the node is on it and nobody else, and nothing leads out of it but the container's doorway
+//! ([`crate::doorway`]), by whose bridge it is known.
 //!
 //! Engines by themselves have room for some thirty networks. These are as small as networks can be, and lie where no other
 //! network should: 198.18.0.0/15 is set apart for measurements (RFC 2544).
@@ -21,30 +22,35 @@ const SUBNETS: u32 = (1 << 17) / SIZE;
 /// Places that are tried: an engine that has thousands of ours is rare, a taken place is not.
 const TRIES: u32 = 64;
 
-/// Makes the network of that name, with a free place for it.
-pub(super) async fn create(engine: &Engine, name: &str, labels: &HashMap<String, String>) -> Result<(), Error> {
+/// Makes the network of that name, with a free place for it. Returns the node's address in it.
+pub(super) async fn create(
+    engine: &Engine,
+    (name, bridge): (&str, String),
+    labels: &HashMap<String, String>,
+) -> Result<Ipv4Addr, Error> {
     // Engines allow several of one name.
     remove(engine, name).await?;
     let start = sha256(name.as_bytes());
     let start = u32::from_str_radix(start.hex().get(..8).unwrap_or("0"), 16).unwrap_or(0) % SUBNETS;
     for n in 0..TRIES {
         let base = FIRST + ((start + n) % SUBNETS) * SIZE;
-        let subnet = format!("{}/29", Ipv4Addr::from(base));
-        let config = IpamConfig { subnet: Some(subnet), ..IpamConfig::default() };
+        let (subnet, gateway) = (format!("{}/29", Ipv4Addr::from(base)), Ipv4Addr::from(base + 1));
+        let config = IpamConfig { subnet: Some(subnet), gateway: Some(gateway.to_string()), ..IpamConfig::default() };
+        let option = |name: &str, value: &str| (format!("com.docker.network.bridge.{name}"), value.to_owned());
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             internal: Some(true),
             enable_ipv6: Some(false),
             ipam: Some(Ipam { config: Some(vec![config]), ..Ipam::default() }),
-            options: Some(HashMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())])),
+            options: Some(HashMap::from([option("enable_icc", "false"), option("name", &bridge)])),
             labels: Some(labels.clone()),
             ..NetworkCreateRequest::default()
         };
         let made = engine.ask("create a network", async |docker| docker.create_network(request).await).await;
         match made {
             Err(Error::Refused { message, .. }) if message.contains("overlaps") => {}
-            made => return made.map(drop),
+            made => return made.map(|_| gateway),
         }
     }
     Err(Error::NoNetwork { subnets: SUBNETS })

@@ -1,9 +1,10 @@
 //! What an engine is asked to make of a replica. Pure: the same replica on the same machine is the same container.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
 };
 use skiff_api::Digest;
 use skiff_api::id::{ReplicaKey, Uid};
@@ -19,8 +20,8 @@ const PIDS_MAX: i64 = 512;
 const TMP: &str = "rw,nosuid,nodev,noexec,size=64m";
 /// What an engine keeps of a log: the node reads along, and keeps its own.
 const LOG_BYTES: &str = "4m";
-/// No name is resolved but by the engine itself: where the others would be asked there is nobody (RFC 5737). Engines before
-/// 25 ask from outside of the container's network otherwise.
+/// Whom the engine asks for a container: nobody (RFC 5737). Engines before 25 ask from outside of the container's network
+/// otherwise. What the container itself asks is its doorway.
 const NO_DNS: &str = "192.0.2.1";
 /// Less than this engines refuse.
 const MEMORY_MIN: Bytes = Bytes::mebi(6);
@@ -64,15 +65,16 @@ pub(super) fn is_little(memory: Bytes) -> bool {
     memory < MEMORY_MIN
 }
 
-/// On a machine with so many cores.
+/// On a machine with so many cores; `names` is the file that it looks names up by, `files` what it reads else.
 pub(super) fn body(
     node: &Uid,
     assignment: &Assignment,
-    image: String,
+    (image, names): (String, Option<&Path>),
     files: Vec<Mount>,
     cores: usize,
 ) -> ContainerCreateBody {
     let template = &assignment.template;
+    let names = names.map(|names| read_only(names, "/etc/resolv.conf"));
     let memory = i64::try_from(memory(assignment).0).unwrap_or(i64::MAX);
     let host = HostConfig {
         memory: Some(memory),
@@ -86,10 +88,10 @@ pub(super) fn body(
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
-        mounts: Some([volume::mounts(node, assignment), files].concat()),
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(name(node, &assignment.replica, &assignment.uid)),
         dns: Some(vec![NO_DNS.to_owned()]),
+        mounts: Some(volume::mounts(node, assignment).into_iter().chain(files).chain(names).collect()),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -104,6 +106,16 @@ pub(super) fn body(
         labels: Some(labels(node, assignment)),
         host_config: Some(host),
         ..ContainerCreateBody::default()
+    }
+}
+
+fn read_only(source: &Path, target: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(true),
+        ..Mount::default()
     }
 }
 
@@ -154,7 +166,7 @@ mod tests {
     }
 
     fn host(change: impl FnOnce(&mut ServiceSpec)) -> HostConfig {
-        body(&Uid::new("n"), &assignment(change), String::new(), Vec::new(), 2).host_config.unwrap()
+        body(&Uid::new("n"), &assignment(change), (String::new(), None), Vec::new(), 2).host_config.unwrap()
     }
 
     #[test]

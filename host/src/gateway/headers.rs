@@ -77,7 +77,7 @@ pub(super) fn to_client(headers: &mut HeaderMap) {
     headers.remove(UPGRADE_HEADER);
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

@@ -61,6 +61,7 @@ mod upgrade;
 
 pub use access::AccessLogTo;
 pub(crate) use driver::Driver;
+pub(crate) use headers::remove_hop_by_hop;
 pub(crate) use inside::{Call, Called, Callee, CalleeBody, Services, call, too_deep};
 pub(crate) use listen::Doors;
 pub use listen::{Error, Gateway, GatewayOptions, TlsOptions};

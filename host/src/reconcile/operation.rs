@@ -315,8 +315,8 @@ impl Tools {
         let containers = self.containers.as_ref().ok_or(docker::Error::NoEngine)?;
         let replica = &assignment.replica;
         let logs = Sink::new(self.logs.open(replica, &assignment.service));
-        let address = containers.start(assignment, digest, &logs).await?;
         let outbound = Outbound::new(assignment, logs.clone(), self.reach.clone());
+        let address = containers.start(assignment, digest, (&logs, &outbound)).await?;
         let figures = self.metrics.replica(replica, &assignment.service_key());
         let callee = Driver::Docker(Box::new(Callee::new(address, logs, outbound, figures)));
         Ok(Arc::new(Target::new(replica.clone(), assignment.service_key(), callee, &assignment.template)))

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use crate::sandbox::state::State;
-use crate::sandbox::{Error, PrepareError, config, keyvalue};
+use crate::sandbox::{Error, PrepareError, config, keyvalue, sockets};
 
 pub(super) fn ambient(engine: &Engine) -> Result<Linker<State>, Error> {
     let mut linker = Linker::new(engine);
@@ -21,6 +21,7 @@ pub(super) fn ambient(engine: &Engine) -> Result<Linker<State>, Error> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(Error::Linker)?;
     config::link(&mut linker).map_err(Error::Linker)?;
     keyvalue::link(&mut linker).map_err(Error::Linker)?;
+    sockets::link(&mut linker).map_err(Error::Linker)?;
     Ok(linker)
 }
 

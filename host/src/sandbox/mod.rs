@@ -35,6 +35,7 @@ mod pipe;
 mod runner;
 mod shard;
 mod shelf;
+mod sockets;
 mod start;
 mod state;
 mod stdio;

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::capabilities::{Buckets, Chain, Sending};
+use crate::capabilities::{Buckets, Chain, Outbound, Sending};
 use crate::logs::Sink;
 use crate::sandbox::budget::Lease;
 use crate::sandbox::code::Loaded;
@@ -23,6 +23,7 @@ use crate::sandbox::failure::{Blame, CpuExhausted, Stopped};
 use crate::sandbox::limits::{self, Memory};
 use crate::sandbox::meter::{Meter, Verdict};
 use crate::sandbox::runner::{Inner, RunnerOptions};
+use crate::sandbox::sockets::Sockets;
 use crate::sandbox::stdio::LogStream;
 use crate::sandbox::worker::Alone;
 
@@ -55,6 +56,8 @@ pub(super) struct State {
 struct Wasi {
     ctx: WasiCtx,
     logs: Sink,
+    /// None where its service allows itself no connections.
+    sockets: Option<Sockets>,
 }
 
 /// A store for one instance, with every limit set.
@@ -84,8 +87,9 @@ pub(super) fn store(code: &Arc<Loaded>, runner: &Inner, meter: Arc<Meter>, lease
     store
 }
 
-/// No files, no network: environment, arguments, clocks, randomness and logs, and the end of a worker's standard input.
-fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx {
+/// No files, and of the network what its service allows itself: environment, arguments, clocks, randomness and logs, and the
+/// end of a worker's standard input.
+fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> (WasiCtx, Option<Sockets>) {
     let mut wasi = WasiCtx::builder();
     let Template { image, args, .. } = &*options.template;
     if alone.is_some() || !args.is_empty() {
@@ -108,7 +112,9 @@ fn wasi(options: &RunnerOptions, logs: &Sink, alone: Option<&Alone>) -> WasiCtx 
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    wasi.build()
+    let may_connect = !options.template.allow.tcp.is_empty();
+    let sockets = may_connect.then(|| Sockets::open(&mut wasi, options.outbound.clone()));
+    (wasi.build(), sockets)
 }
 
 impl State {
@@ -145,6 +151,17 @@ impl State {
     /// The buckets of its service.
     pub(super) fn buckets(&self) -> &Buckets {
         &self.meter.terms().options.buckets
+    }
+
+    /// What its service reaches.
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.meter.terms().options.outbound
+    }
+
+    /// Its sockets, if it may have any.
+    pub(super) fn sockets_of(&mut self) -> Option<&mut Sockets> {
+        self.ctx();
+        self.wasi.as_mut()?.sockets.as_mut()
     }
 
     /// Its host objects.
@@ -188,7 +205,8 @@ impl WasiView for State {
         let wasi = self.wasi.get_or_insert_with(|| {
             let options = &meter.terms().options;
             let logs = options.logs.for_request();
-            Box::new(Wasi { ctx: wasi(options, &logs, alone), logs })
+            let (ctx, sockets) = wasi(options, &logs, alone);
+            Box::new(Wasi { ctx, logs, sockets })
         });
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
     }

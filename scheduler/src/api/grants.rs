@@ -31,10 +31,10 @@ pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Servi
     }
     let named: Vec<String> = lacks
         .iter()
-        .map(|Lack { field, index, entry }| match *field {
-            "tcp" => format!("keyvalue[{index}].redis: {entry:?}"),
-            "hostPaths" => format!("volumes[{index}].hostPath: {entry:?}"),
-            field => format!("allow.{field}[{index}]: {entry:?}"),
+        .map(|Lack { from, index, entry, .. }| match *from {
+            "keyvalue" => format!("keyvalue[{index}].redis: {entry:?}"),
+            "volumes" => format!("volumes[{index}].hostPath: {entry:?}"),
+            list => format!("allow.{list}[{index}]: {entry:?}"),
         })
         .collect();
     let object = ObjectKey::new(kind, Some(own), service.metadata.name.as_str()).to_string();
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_hint_is_the_line_to_write() {
-        let lack = |field, entry: &str| Lack { field, index: 0, entry: entry.to_owned() };
+        let lack = |field, entry: &str| Lack { field, from: field, index: 0, entry: entry.to_owned() };
         let lacks = [lack("http", "http://10.0.0.5"), lack("private", "10.0.0.0/8")];
         assert_eq!(
             widened(&Grants::default(), &lacks),

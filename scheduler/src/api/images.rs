@@ -156,8 +156,8 @@ fn contained(spec: &ServiceSpec) -> Result<()> {
     let refuse = |detail: &str, hint: &str| {
         Err(invalid(format!("image {} holds a container: {detail}", spec.image)).hint(hint).into())
     };
-    if !spec.allow.is_empty() {
-        return refuse("it reaches nothing, so `allow` has no meaning", "remove allow");
+    if let Err(unfit) = spec.allow.fits_containers() {
+        return refuse(&unfit.detail, unfit.hint);
     }
     if spec.instance != InstanceLimits::default() {
         return refuse("`instance` is about sandboxes of components", "remove instance, and use limits");

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use skiff_tests::docker::{Docker, Engine, static_program};
+use skiff_tests::docker::{Docker, Engine, apart, static_program};
 use skiff_tests::fleet::load::{Load, Report};
 use skiff_tests::{Builder, Cluster, guest, within};
 
@@ -154,172 +154,189 @@ http: {routes: [{path: /}]}
 
 #[test]
 fn a_container_answers_and_is_held_to_its_limits() {
-    let world = World::new();
-    let (cluster, docker) = (&world.cluster, world.docker());
-    world.apply("native", NATIVE);
-    assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
-    let [id] = &world.containers()[..] else { panic!("{:?}", world.containers()) };
-    let shape = docker.ok(&[
-        "inspect",
-        "--format",
-        "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.CapDrop}} \
-         {{.HostConfig.SecurityOpt}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Privileged}} {{.NetworkSettings.Ports}}",
-        id,
-    ]);
-    assert_eq!(shape.trim(), "134217728 134217728 500000000 [ALL] [no-new-privileges] true false map[]");
-    assert_eq!(cluster.get("/write").text(), "tmp\n", "the root is not to be written to");
-    let forks: u32 = cluster.get("/fork").text().trim().parse().unwrap();
-    assert!((100..600).contains(&forks), "{forks} forks");
-    let node = cluster.skiff(&["get", "nodes", "-o", "json"]).ok().stdout;
-    assert!(node.contains("\"docker\": \""), "{node}");
-    world.eventually_said(&["logs", "native"], "listening");
+    apart(|| {
+        let world = World::new();
+        let (cluster, docker) = (&world.cluster, world.docker());
+        world.apply("native", NATIVE);
+        assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
+        let [id] = &world.containers()[..] else { panic!("{:?}", world.containers()) };
+        let shape = docker.ok(&[
+            "inspect",
+            "--format",
+            "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.CapDrop}} \
+             {{.HostConfig.SecurityOpt}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Privileged}} {{.NetworkSettings.Ports}}",
+            id,
+        ]);
+        assert_eq!(shape.trim(), "134217728 134217728 500000000 [ALL] [no-new-privileges] true false map[]");
+        assert_eq!(cluster.get("/write").text(), "tmp\n", "the root is not to be written to");
+        let forks: u32 = cluster.get("/fork").text().trim().parse().unwrap();
+        assert!((100..600).contains(&forks), "{forks} forks");
+        let node = cluster.skiff(&["get", "nodes", "-o", "json"]).ok().stdout;
+        assert!(node.contains("\"docker\": \""), "{node}");
+        world.eventually_said(&["logs", "native"], "listening");
 
-    // Killed at the limit, and back.
-    assert_eq!(cluster.get("/memory").status, 502);
-    world.eventually_said(&["describe", "service", "native"], "limits.memory");
-    assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
-    within(PATIENCE, "one is left", || (world.containers().len() == 1).then_some(()));
-    assert_ne!(world.containers(), [id.as_str()]);
+        // Killed at the limit, and back.
+        assert_eq!(cluster.get("/memory").status, 502);
+        world.eventually_said(&["describe", "service", "native"], "limits.memory");
+        assert_eq!(cluster.eventually_answers("/", 200).text(), "hi\n");
+        within(PATIENCE, "one is left", || (world.containers().len() == 1).then_some(()));
+        assert_ne!(world.containers(), [id.as_str()]);
 
-    cluster.skiff(&["delete", "service", "native"]).ok();
-    world.nothing_is_left();
+        cluster.skiff(&["delete", "service", "native"]).ok();
+        world.nothing_is_left();
+    });
 }
 
 #[test]
 fn values_are_files_in_memory_that_go_with_their_container() {
-    let mut world = World::new();
-    world.cluster.skiff(&["create", "secret", "keys", "--from-literal", "tls.key=k3y"]).ok();
-    world.cluster.skiff(&["create", "secret", "words", "--from-literal", "TOKEN=t0ken"]).ok();
-    world.cluster.skiff(&["create", "config", "app", "--from-literal", "app.conf=loud: yes"]).ok();
-    world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\n"));
-    world.cluster.eventually_answers("/", 200);
-    assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
-    let inspected = world.docker().ok(&["inspect", &world.containers()[0]]);
-    assert!(!inspected.contains("k3y") && !inspected.contains("t0ken"), "{inspected}");
-    let source =
-        world.docker().ok(&["inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", &world.containers()[0]]);
-    let source: Vec<&str> = source.split_whitespace().collect();
-    assert!(source.len() == 2 && source.iter().all(|path| path.starts_with("/dev/shm/")), "{source:?}");
-    assert!(source.iter().all(|path| std::fs::exists(path).unwrap()));
+    apart(|| {
+        let mut world = World::new();
+        world.cluster.skiff(&["create", "secret", "keys", "--from-literal", "tls.key=k3y"]).ok();
+        world.cluster.skiff(&["create", "secret", "words", "--from-literal", "TOKEN=t0ken"]).ok();
+        world.cluster.skiff(&["create", "config", "app", "--from-literal", "app.conf=loud: yes"]).ok();
+        world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\n"));
+        world.cluster.eventually_answers("/", 200);
+        assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
+        let inspected = world.docker().ok(&["inspect", &world.containers()[0]]);
+        assert!(!inspected.contains("k3y") && !inspected.contains("t0ken"), "{inspected}");
+        let source =
+            world.docker().ok(&["inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", &world.containers()[0]]);
+        let source: Vec<&str> = source.split_whitespace().collect();
+        assert!(source.len() == 2 && source.iter().all(|path| path.starts_with("/dev/shm/")), "{source:?}");
+        assert!(source.iter().all(|path| std::fs::exists(path).unwrap()));
 
-    // A node that is killed leaves them, and goes on with them.
-    world.cluster.kill9();
-    world.cluster.restart();
-    world.cluster.eventually_answers("/", 200);
-    assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
-    // Those in the environment are no files.
-    world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\nenvFrom: [words]\n"));
-    within(PATIENCE, "another one answers", || {
-        (world.cluster.get("/files").text() == "k3y none loud: yes ").then_some(())
+        // A node that is killed leaves them, and goes on with them.
+        world.cluster.kill9();
+        world.cluster.restart();
+        world.cluster.eventually_answers("/", 200);
+        assert_eq!(world.cluster.get("/files").text(), "k3y t0ken loud: yes ");
+        // Those in the environment are no files.
+        world.apply("native", &format!("{NATIVE}secrets: [keys, words]\nconfig: [app]\nenvFrom: [words]\n"));
+        within(PATIENCE, "another one answers", || {
+            (world.cluster.get("/files").text() == "k3y none loud: yes ").then_some(())
+        });
+        world.cluster.skiff(&["delete", "service", "native"]).ok();
+        world.nothing_is_left();
+        assert!(!source.iter().any(|path| std::fs::exists(path).unwrap()), "{source:?}");
     });
-    world.cluster.skiff(&["delete", "service", "native"]).ok();
-    world.nothing_is_left();
-    assert!(!source.iter().any(|path| std::fs::exists(path).unwrap()), "{source:?}");
 }
 
 #[test]
 fn kills_in_every_order_leave_one_container_and_others_alone() {
-    let mut world = World::new();
-    let registry = world.cluster.api_addr().to_string();
-    let other = format!("{registry}/default/native:1");
-    world.docker().ok(&["pull", &other]);
-    let other = world.docker().ok(&["run", "--detach", "--network", "none", &other]).trim().to_owned();
-    world.apply("native", NATIVE);
-    world.cluster.eventually_answers("/", 200);
-    let first = world.containers();
+    apart(|| {
+        let mut world = World::new();
+        let registry = world.cluster.api_addr().to_string();
+        let other = format!("{registry}/default/native:1");
+        world.docker().ok(&["pull", &other]);
+        let other = world.docker().ok(&["run", "--detach", "--network", "none", &other]).trim().to_owned();
+        world.apply("native", NATIVE);
+        world.cluster.eventually_answers("/", 200);
+        let first = world.containers();
 
-    // The node's process: its container goes on, and is the same afterwards.
-    world.cluster.kill9();
-    assert_eq!(world.containers(), first);
-    world.cluster.restart();
-    world.cluster.eventually_answers("/", 200);
-    assert_eq!(world.containers(), first);
+        // The node's process: its container goes on, and is the same afterwards.
+        world.cluster.kill9();
+        assert_eq!(world.containers(), first);
+        world.cluster.restart();
+        world.cluster.eventually_answers("/", 200);
+        assert_eq!(world.containers(), first);
 
-    // The container.
-    world.docker().ok(&["kill", &first[0]]);
-    within(PATIENCE, "another one runs", || {
-        let now = world.containers();
-        (now.len() == 1 && now != first).then_some(())
+        // The container.
+        world.docker().ok(&["kill", &first[0]]);
+        within(PATIENCE, "another one runs", || {
+            let now = world.containers();
+            (now.len() == 1 && now != first).then_some(())
+        });
+        world.cluster.eventually_answers("/", 200);
+
+        // The container, while there is no node.
+        let second = world.containers();
+        world.cluster.kill9();
+        world.docker().ok(&["kill", &second[0]]);
+        world.cluster.restart();
+        world.cluster.eventually_answers("/", 200);
+        assert_eq!(world.containers().len(), 1);
+
+        // A container of this node that nobody wants, as a crash in the middle of a deletion leaves it.
+        world.cluster.skiff(&["delete", "service", "native"]).ok();
+        world.nothing_is_left();
+        let running = world.docker().ok(&["ps", "--quiet", "--no-trunc"]);
+        assert_eq!(running.trim(), other, "what is not Skiff's is left alone");
     });
-    world.cluster.eventually_answers("/", 200);
-
-    // The container, while there is no node.
-    let second = world.containers();
-    world.cluster.kill9();
-    world.docker().ok(&["kill", &second[0]]);
-    world.cluster.restart();
-    world.cluster.eventually_answers("/", 200);
-    assert_eq!(world.containers().len(), 1);
-
-    // A container of this node that nobody wants, as a crash in the middle of a deletion leaves it.
-    world.cluster.skiff(&["delete", "service", "native"]).ok();
-    world.nothing_is_left();
-    let running = world.docker().ok(&["ps", "--quiet", "--no-trunc"]);
-    assert_eq!(running.trim(), other, "what is not Skiff's is left alone");
 }
 
 #[test]
 fn who_crashes_waits_longer_each_time_and_who_does_not_listen_to_reason_is_killed() {
-    let world = World::new();
-    world.apply("crash", "image: native:1\nargs: [crash]\nports: [{port: 8080}]\n");
-    let said = world.eventually_said(&["describe", "service", "crash"], "out of cheese");
-    assert!(said.contains("code 3"), "{said}");
-    world.cluster.skiff(&["delete", "service", "crash"]).ok();
+    apart(|| {
+        let world = World::new();
+        world.apply("crash", "image: native:1\nargs: [crash]\nports: [{port: 8080}]\n");
+        let said = world.eventually_said(&["describe", "service", "crash"], "out of cheese");
+        assert!(said.contains("code 3"), "{said}");
+        world.cluster.skiff(&["delete", "service", "crash"]).ok();
 
-    world.apply("stubborn", "image: native:1\nargs: [stubborn]\nports: [{port: 8080}]\nhttp: {routes: [{path: /}]}\n");
-    world.cluster.eventually_answers("/", 200);
-    let asked = Instant::now();
-    world.cluster.skiff(&["delete", "service", "stubborn"]).ok();
-    world.nothing_is_left();
-    assert!((8..30).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+        world.apply(
+            "stubborn",
+            "image: native:1\nargs: [stubborn]\nports: [{port: 8080}]\nhttp: {routes: [{path: /}]}\n",
+        );
+        world.cluster.eventually_answers("/", 200);
+        let asked = Instant::now();
+        world.cluster.skiff(&["delete", "service", "stubborn"]).ok();
+        world.nothing_is_left();
+        assert!((8..30).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+    });
 }
 
 #[test]
 fn a_component_and_a_container_follow_one_another_without_a_failed_request() {
-    let world = World::new();
-    world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
-    let common = "http: {routes: [{path: /}]}\nupdate: {healthy: 1s}\n";
-    let component = format!("image: hello:1\n{common}");
-    let container = format!("image: native:1\nports: [{{port: 8080}}]\n{common}");
-    world.apply("both", &component);
-    world.cluster.eventually_answers("/", 200);
-    let load = Load::at(world.cluster.gateway_addr(), ("any.test", "/"), 500);
-    let answers = |expected: &str| {
-        world.cluster.skiff(&["rollout", "status", "both"]).ok();
-        within(PATIENCE, expected, || (world.cluster.get("/").text() == expected).then_some(()));
-    };
-    for _ in 0..2 {
-        world.apply("both", &container);
-        answers("native\n");
+    apart(|| {
+        let world = World::new();
+        world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
+        let common = "http: {routes: [{path: /}]}\nupdate: {healthy: 1s}\n";
+        let component = format!("image: hello:1\n{common}");
+        let container = format!("image: native:1\nports: [{{port: 8080}}]\n{common}");
         world.apply("both", &component);
-        answers("Hello from Skiff!\n");
-    }
-    let Report { answered, failed, slowest } = load.stop();
-    assert!(failed.is_empty(), "{} of {answered}: {:?}", failed.len(), failed.first());
-    assert!(answered > 500, "{answered} answers");
-    eprintln!(
-        "MEASURED: {answered} requests at 500/s while they followed one another, none failed, slowest {slowest:?}"
-    );
-    world.nothing_is_left();
+        world.cluster.eventually_answers("/", 200);
+        let load = Load::at(world.cluster.gateway_addr(), ("any.test", "/"), 500);
+        let answers = |expected: &str| {
+            world.cluster.skiff(&["rollout", "status", "both"]).ok();
+            within(PATIENCE, expected, || (world.cluster.get("/").text() == expected).then_some(()));
+        };
+        for _ in 0..2 {
+            world.apply("both", &container);
+            answers("native\n");
+            world.apply("both", &component);
+            answers("Hello from Skiff!\n");
+        }
+        let Report { answered, failed, slowest } = load.stop();
+        assert!(failed.is_empty(), "{} of {answered}: {:?}", failed.len(), failed.first());
+        assert!(answered > 500, "{answered} answers");
+        eprintln!(
+            "MEASURED: {answered} requests at 500/s while they followed one another, none failed, slowest {slowest:?}"
+        );
+        world.nothing_is_left();
+    });
 }
 
 #[test]
 fn what_does_not_hold_for_a_container_is_refused() {
-    let world = World::new();
-    world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
-    let refused = |rest: &str, expected: &str| {
-        let file = world.cluster.write("bad.yaml", format!("kind: Service\nname: bad\n{rest}"));
-        let run = world.cluster.skiff(&["apply", "-f", &file]);
-        assert!(run.code != Some(0) && run.stderr.contains(expected), "{run}");
-    };
-    refused("image: native:1\nruntime: wasm\n", "holds a container");
-    refused("image: hello:1\nruntime: docker\n", "holds a component");
-    refused("image: hello:1\nports: [{port: 80}]\n", "ports is for containers");
-    refused("image: native:1\nallow: {services: [cart]}\n", "it reaches nothing");
-    refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
-    refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
-    refused("image: hello:1\nhealth: {port: 80}\n", "health.port is for containers");
-    refused("image: hello:1\nhealth: {exec: [ok]}\n", "write health.path");
-    refused("image: native:1\nhealth: {path: /}\n", "health.port");
-    refused("image: native:1\nhealth: {every: 5s}\n", "what is asked");
+    apart(|| {
+        let world = World::new();
+        world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
+        let refused = |rest: &str, expected: &str| {
+            let file = world.cluster.write("bad.yaml", format!("kind: Service\nname: bad\n{rest}"));
+            let run = world.cluster.skiff(&["apply", "-f", &file]);
+            assert!(run.code != Some(0) && run.stderr.contains(expected), "{run}");
+        };
+        refused("image: native:1\nruntime: wasm\n", "holds a container");
+        refused("image: hello:1\nruntime: docker\n", "holds a component");
+        refused("image: hello:1\nports: [{port: 80}]\n", "ports is for containers");
+        refused("image: native:1\nallow: {http: [\"http://10.0.0.5\"]}\n", "it reaches servers by name");
+        refused("image: native:1\nallow: {tcp: [\"db.example:443\"]}\n", "names or HTTP servers");
+        refused("image: native:1\nallow: {tcp: [\"db.example:5432\"]}\n", "does not grant: allow.tcp[0]");
+        refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
+        refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
+        refused("image: hello:1\nhealth: {port: 80}\n", "health.port is for containers");
+        refused("image: hello:1\nhealth: {exec: [ok]}\n", "write health.path");
+        refused("image: native:1\nhealth: {path: /}\n", "health.port");
+        refused("image: native:1\nhealth: {every: 5s}\n", "what is asked");
+    });
 }

@@ -5,6 +5,7 @@
 //! - [`foreign`]: services whose images are in another registry, which is Debian's `docker-registry`.
 //! - [`docker`]: a real engine, with and without a login, and over TLS from another machine.
 //! - [`containers`], [`volumes`]: native images, run by an engine, and what they keep.
+//! - [`containers`], [`doorway`]: native images on a real engine, and what they reach.
 //! - [`tools`]: skopeo, podman, oras and wkg against the cluster's registry.
 //! - [`examples`]: components that other projects' tools make of their own examples.
 //! - [`signatures`]: signed images, with openssl, docker-registry and a library of Sigstore.
@@ -13,6 +14,7 @@
 
 mod containers;
 mod docker;
+mod doorway;
 mod examples;
 mod foreign;
 mod forms;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use skiff_tests::docker::Engine;
+use skiff_tests::docker::{Engine, apart};
 use skiff_tests::{Fleet, guest, within};
 
 use super::containers::{NATIVE, PATIENCE, SERVER, World, push};
@@ -63,59 +63,63 @@ impl Client {
 
 #[test]
 fn a_container_goes_on_in_another_protocol_and_a_component_does_not() {
-    let world = World::new();
-    world.apply("native", &NATIVE.replace("http: {", "http: {timeout: {idle: 1s}, "));
-    world.cluster.eventually_answers("/", 200);
-    world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
-    world.cluster.skiff(&["run", "hello:1", "--name", "hello", "--host", "hello.test"]).ok();
-    let gateway = world.cluster.gateway_addr();
-    Client::ask(gateway, ASKS).talks();
-    // One that the container answers as any other, and a component.
-    for (host, body) in [("any.test", "hi\n"), ("hello.test", "Hello from Skiff!\n")] {
-        let mut plain = Client::ask(gateway, &ASKS.replace("/ws", "/").replace("any.test", host));
-        assert!(plain.head.starts_with("http/1.1 200") && !plain.head.contains("upgrade"), "{}", plain.head);
-        plain.reads(body);
-    }
-    // What only nodes say to one another is nobody else's to say.
-    let forged = "GET /ws HTTP/1.1\r\nHost: any.test\r\nx-skiff-upgrade: websocket\r\n\r\n";
-    assert!(Client::ask(gateway, forged).head.starts_with("http/1.1 200"));
+    apart(|| {
+        let world = World::new();
+        world.apply("native", &NATIVE.replace("http: {", "http: {timeout: {idle: 1s}, "));
+        world.cluster.eventually_answers("/", 200);
+        world.cluster.skiff(&["push", "hello:1", guest("hello").to_str().unwrap()]).ok();
+        world.cluster.skiff(&["run", "hello:1", "--name", "hello", "--host", "hello.test"]).ok();
+        let gateway = world.cluster.gateway_addr();
+        Client::ask(gateway, ASKS).talks();
+        // One that the container answers as any other, and a component.
+        for (host, body) in [("any.test", "hi\n"), ("hello.test", "Hello from Skiff!\n")] {
+            let mut plain = Client::ask(gateway, &ASKS.replace("/ws", "/").replace("any.test", host));
+            assert!(plain.head.starts_with("http/1.1 200") && !plain.head.contains("upgrade"), "{}", plain.head);
+            plain.reads(body);
+        }
+        // What only nodes say to one another is nobody else's to say.
+        let forged = "GET /ws HTTP/1.1\r\nHost: any.test\r\nx-skiff-upgrade: websocket\r\n\r\n";
+        assert!(Client::ask(gateway, forged).head.starts_with("http/1.1 200"));
 
-    // A client that goes away, and a replica that does.
-    drop(Client::ask(gateway, ASKS));
-    let mut open = Client::ask(gateway, ASKS);
-    open.reads("hello ");
-    world.cluster.skiff(&["delete", "service", "native"]).ok();
-    let deleted = Instant::now();
-    assert_eq!(open.stream.read(&mut [0]).unwrap_or(0), 0);
-    assert!(deleted.elapsed() < Duration::from_secs(40), "{:?}", deleted.elapsed());
-    world.nothing_is_left();
+        // A client that goes away, and a replica that does.
+        drop(Client::ask(gateway, ASKS));
+        let mut open = Client::ask(gateway, ASKS);
+        open.reads("hello ");
+        world.cluster.skiff(&["delete", "service", "native"]).ok();
+        let deleted = Instant::now();
+        assert_eq!(open.stream.read(&mut [0]).unwrap_or(0), 0);
+        assert!(deleted.elapsed() < Duration::from_secs(40), "{:?}", deleted.elapsed());
+        world.nothing_is_left();
+    });
 }
 
 #[test]
 fn another_node_reaches_a_container_as_its_own_does() {
-    let engine = Engine::start();
-    let mut fleet = Fleet::on_loopback();
-    fleet.join("with", &[&format!("--docker={}", engine.socket().display())]);
-    fleet.join("without", &["--docker=none"]);
-    let folder = tempfile::tempdir().unwrap();
-    // A machine with an engine of its own, as a developer's: it takes what is on loopback as it is.
-    let docker = engine.docker("tester");
-    let registry = fleet.server_url().rsplit_once("//").unwrap().1.to_owned();
-    let context: Value = serde_json::from_slice(&std::fs::read(fleet.path("context.json")).unwrap()).unwrap();
-    push(&docker, folder.path(), (&registry, context["token"].as_str().unwrap()), SERVER);
-    let file = fleet.write("native.yaml", format!("kind: Service\nname: native\n{NATIVE}"));
-    fleet.skiff(&["apply", "-f", &file, "--wait"]).ok();
-    fleet.eventually_answers("without", "any.test", "/", 200);
-    Client::ask(fleet.gateway("without"), ASKS).talks();
-    let mut plain = Client::ask(fleet.gateway("without"), &ASKS.replace("/ws", "/other"));
-    assert!(plain.head.starts_with("http/1.1 200"), "{}", plain.head);
-    plain.reads("hi\n");
+    apart(|| {
+        let engine = Engine::start();
+        let mut fleet = Fleet::on_loopback();
+        fleet.join("with", &[&format!("--docker={}", engine.socket().display())]);
+        fleet.join("without", &["--docker=none"]);
+        let folder = tempfile::tempdir().unwrap();
+        // A machine with an engine of its own, as a developer's: it takes what is on loopback as it is.
+        let docker = engine.docker("tester");
+        let registry = fleet.server_url().rsplit_once("//").unwrap().1.to_owned();
+        let context: Value = serde_json::from_slice(&std::fs::read(fleet.path("context.json")).unwrap()).unwrap();
+        push(&docker, folder.path(), (&registry, context["token"].as_str().unwrap()), SERVER);
+        let file = fleet.write("native.yaml", format!("kind: Service\nname: native\n{NATIVE}"));
+        fleet.skiff(&["apply", "-f", &file, "--wait"]).ok();
+        fleet.eventually_answers("without", "any.test", "/", 200);
+        Client::ask(fleet.gateway("without"), ASKS).talks();
+        let mut plain = Client::ask(fleet.gateway("without"), &ASKS.replace("/ws", "/other"));
+        assert!(plain.head.starts_with("http/1.1 200"), "{}", plain.head);
+        plain.reads("hi\n");
 
-    // Through the control plane, over the node's own connection.
-    let copied = fleet.skiff_with_input(&["exec", "-i", "native", "--", "/server", "copy"], b"over there");
-    assert_eq!((copied.code, copied.stdout.as_str()), (Some(5), "over there"), "{copied}");
-    fleet.skiff(&["delete", "service", "native"]).ok();
-    within(PATIENCE, "no container is left", || {
-        docker.ok(&["ps", "--all", "--quiet", "--filter", "label=skiff.node"]).is_empty().then_some(())
+        // Through the control plane, over the node's own connection.
+        let copied = fleet.skiff_with_input(&["exec", "-i", "native", "--", "/server", "copy"], b"over there");
+        assert_eq!((copied.code, copied.stdout.as_str()), (Some(5), "over there"), "{copied}");
+        fleet.skiff(&["delete", "service", "native"]).ok();
+        within(PATIENCE, "no container is left", || {
+            docker.ok(&["ps", "--all", "--quiet", "--filter", "label=skiff.node"]).is_empty().then_some(())
+        });
     });
 }

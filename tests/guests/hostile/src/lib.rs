@@ -84,6 +84,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Hostile {
             "/cycle" => reach::cycle(query.text("host").unwrap_or_default(), out),
             "/flood" => query.number("n", out, |n, out| reach::flood(n, query.text("url").unwrap_or_default(), out)),
             "/connect" => reach::connect(query.text("to").unwrap_or_default(), out),
+            "/hoard" => query.number("n", out, |n, out| reach::hoard(n, query.text("to").unwrap_or_default(), out)),
             "/resolve" => reach::resolve(query.text("name").unwrap_or_default(), out),
             "/open" => reach::open(query.text("path").unwrap_or_default(), out),
             _ => answer::text(out, 404, &format!("no such attack: {path}\n")),

@@ -138,6 +138,12 @@ pub fn connect(to: &str, out: ResponseOutparam) {
     }
 }
 
+/// Opens so many connections, and closes none.
+pub fn hoard(n: u64, to: &str, out: ResponseOutparam) {
+    let opened: Vec<TcpStream> = (0..n).map_while(|_| TcpStream::connect(to).ok()).collect();
+    answer::text(out, 200, &format!("{} of {n} opened\n", opened.len()));
+}
+
 pub fn resolve(name: &str, out: ResponseOutparam) {
     let stream = match resolve_addresses(&instance_network(), name) {
         Ok(stream) => stream,
