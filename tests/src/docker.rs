@@ -58,25 +58,39 @@ impl Engine {
     /// When it does not begin, with what it logged.
     #[track_caller]
     pub fn start_by(command: impl FnOnce(&Path) -> Command) -> Self {
-        let (engine, docker) = (program("dockerd", "docker.io"), program("docker", "docker.io"));
+        let docker = program("docker", "docker.io");
         let folder = tempfile::Builder::new().prefix("skiff-docker-").tempdir().expect("there is room for a folder");
-        let at = |name: &str| folder.path().join(name);
-        let log = File::create(at("log")).expect("a log can be written");
-        let mut command = command(Path::new("unshare"));
-        command.args(["--mount", "sh", "-ec", CONTROL_GROUPS, "sh"]).arg(engine);
-        command.args(["--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-        command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec")).arg("--pidfile").arg(at("pid"));
-        command.arg("-H").arg(format!("unix://{}", at("sock").display()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file has two handles")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
+        let child = spawn(folder.path(), command(Path::new("unshare")));
         let mut engine = Self { child, docker, folder };
-        within(PATIENCE, "the Docker engine answers", || {
-            if let Ok(Some(status)) = engine.child.try_wait() {
-                panic!("the Docker engine ended with {status}:\n{}", engine.log());
-            }
-            engine.docker("probe").output(&["version"]).is_some_and(|output| output.status.success()).then_some(())
-        });
+        engine.answers();
         engine
+    }
+
+    /// Ends it, with its containers, and starts it again on the same data.
+    ///
+    /// # Panics
+    /// When it does not begin, with what it logged.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(self.folder.path(), Command::new("unshare"));
+        self.answers();
+    }
+
+    fn stop(&mut self) {
+        // It stops its containers, and the containerd that it started.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
+    }
+
+    #[track_caller]
+    fn answers(&mut self) {
+        within(PATIENCE, "the Docker engine answers", || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the Docker engine ended with {status}:\n{}", self.log());
+            }
+            self.docker("probe").output(&["version"]).is_some_and(|output| output.status.success()).then_some(())
+        });
     }
 
     /// What `docker -H unix://` is told.
@@ -119,10 +133,21 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.testify();
-        // It stops its containers, and the containerd that it started.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
+        self.stop();
     }
+}
+
+/// Starts an engine on a folder, by a command that becomes it.
+fn spawn(folder: &Path, mut command: Command) -> Child {
+    let at = |name: &str| folder.join(name);
+    let log = File::options().create(true).append(true).open(at("log")).expect("a log can be written");
+    let engine = program("dockerd", "docker.io");
+    command.args(["--mount", "sh", "-ec", CONTROL_GROUPS, "sh"]).arg(engine);
+    command.args(["--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
+    command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec")).arg("--pidfile").arg(at("pid"));
+    command.arg("-H").arg(format!("unix://{}", at("sock").display()));
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file has two handles")).stderr(log);
+    command.spawn().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"))
 }
 
 /// The command line of an engine.

@@ -287,6 +287,11 @@ fn services_are_called_by_name_and_as_oneself() {
         assert_eq!(world.container("one"), is);
         world.eventually_does("two", "/get/hello.default.internal/80", "HTTP/1.1 403");
 
+        // An engine that comes back without them.
+        world.engine.restart();
+        world.eventually_does("one", "/get/hello.default.internal/80", "Hello from Skiff!");
+        assert_ne!(world.container("one"), is);
+
         for service in ["one", "two", "none"] {
             world.cluster.skiff(&["delete", "service", service]).ok();
         }
@@ -335,6 +340,9 @@ fn nothing_else_is_reached_however_it_is_dialled() {
         assert_eq!(world.does("one", "/dial/gateway/80"), "open");
         assert_eq!(world.does("one", &format!("/ask/{gateway}")), "answered");
         world.eventually_does("one", "/get/hello.default.internal/80", "Hello from Skiff!");
+        // It is the rule that holds it, and nothing else.
+        done(Command::new("iptables").args(["-w", "-D", "INPUT", "1"]));
+        assert_eq!(world.does("one", &format!("/dial/10.83.0.2/{port}")), "open");
         drop(open);
         world.cluster.skiff(&["delete", "service", "one"]).ok();
         world.cluster.skiff(&["delete", "service", "two"]).ok();
