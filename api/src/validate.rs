@@ -94,13 +94,14 @@ pub fn namespace(namespace: &Namespace) -> Vec<Fault> {
         let hint = "its internal host names would read as a cloud's metadata service; choose another name";
         faults.push(Fault::new("metadata.name", format!("the namespace {name:?} is reserved"), hint));
     }
-    let Grants { services, http, private, tcp, host_paths } = &namespace.spec.allow;
+    let Grants { services, http, private, tcp, host_paths, privileges } = &namespace.spec.allow;
     let lists = [
         ("allow.services", services.len()),
         ("allow.http", http.len()),
         ("allow.private", private.len()),
         ("allow.tcp", tcp.len()),
         ("allow.hostPaths", host_paths.len()),
+        ("allow.privileges", privileges.len()),
     ];
     faults.extend(too_many_grants(lists));
     for (i, pattern) in tcp.iter().enumerate().filter(|(_, pattern)| pattern.service().is_some()) {

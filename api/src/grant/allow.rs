@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressClass, AddressRange, FullPath, Host, HttpPattern, Origin, ServicePattern, TcpPattern};
+use super::{AddressClass, AddressRange, FullPath, Host, HttpPattern, Origin, Privilege, ServicePattern, TcpPattern};
 use crate::id::{Name, ServiceKey};
 use crate::resource::{BucketGrant, RedisUrl, Volume};
 
@@ -48,6 +48,9 @@ pub struct Grants {
     /// Files and folders of machines that containers may be given, with all that is below them. Default none.
     #[serde(default, rename = "hostPaths", skip_serializing_if = "Vec::is_empty")]
     pub host_paths: Vec<FullPath>,
+    /// What containers may have beyond the safe defaults: `writableRoot`, and capabilities such as `CHOWN`. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub privileges: Vec<Privilege>,
 }
 
 impl Grants {
@@ -63,14 +66,14 @@ impl Grants {
 impl Default for Grants {
     fn default() -> Self {
         let (services, http) = (Self::any_service(), Self::any_server());
-        Self { services, http, private: Vec::new(), tcp: Vec::new(), host_paths: Vec::new() }
+        Self { services, http, private: Vec::new(), tcp: Vec::new(), host_paths: Vec::new(), privileges: Vec::new() }
     }
 }
 
 /// Something that a service allows itself and its namespace does not grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// `services`, `http`, `private`, `tcp` or `hostPaths`: of the namespace's `allow`.
+    /// `services`, `http`, `private`, `tcp`, `hostPaths` or `privileges`: of the namespace's `allow`.
     pub field: &'static str,
     /// The service's own list, and where it stands there: of its `allow`, or `keyvalue`.
     pub from: &'static str,
@@ -178,6 +181,18 @@ impl Grants {
             }
         }
         lacks
+    }
+
+    /// Which privileges they do not let a container have.
+    pub fn denied(&self, privileges: &[Privilege]) -> Vec<Lack> {
+        let denied = privileges.iter().enumerate().filter(|(_, wanted)| !self.privileges.contains(wanted));
+        let lack = |(index, wanted): (usize, &Privilege)| Lack {
+            field: "privileges",
+            from: "privileges",
+            index,
+            entry: wanted.to_string(),
+        };
+        denied.map(lack).collect()
     }
 
     /// Which of a container's files and folders they do not let it have.

@@ -13,6 +13,7 @@ mod allow;
 mod contained;
 mod http;
 mod path;
+mod privilege;
 mod service;
 mod tcp;
 
@@ -21,6 +22,7 @@ pub use allow::{Allow, Grants, Lack};
 pub use contained::{Ports, Unfit};
 pub use http::{Host, HttpPattern, InvalidOrigin, InvalidPattern, Origin, Scheme};
 pub use path::{FullPath, InvalidFullPath};
+pub use privilege::{InvalidPrivilege, Privilege};
 pub use service::{InvalidServicePattern, ServicePattern, service_at};
 pub use tcp::{InvalidTcpPattern, TcpPattern};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::grant::Allow;
+use crate::grant::{Allow, Privilege};
 use crate::id::Name;
 use crate::image::ImageRef;
 use crate::resource::{
@@ -43,6 +43,10 @@ pub struct Template {
     pub health: Option<Health>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub privileges: Vec<Privilege>,
     #[serde(default)]
     pub timeout: HttpTimeout,
     pub in_flight: u32,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::grant::{Allow, ServicePattern};
+use crate::grant::{Allow, Privilege, ServicePattern};
 use crate::id::{Name, RevisionName, ServiceKey};
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, MilliCpu, Span, Timeout};
@@ -40,6 +40,12 @@ pub struct ServiceSpec {
     /// How a replica is asked whether it is well: one that is not is started anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Who a container's processes are: `UID` or `UID:GID`. Default: what its image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What a container has beyond the safe defaults, which its namespace grants: `writableRoot`, and capabilities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub privileges: Vec<Privilege>,
     /// What a container keeps beside its image. With one that has a name, or that it writes to, the service is `exclusive`, and stays
     /// on the node that has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +110,8 @@ impl ServiceSpec {
             args: Vec::new(),
             ports: Vec::new(),
             health: None,
+            user: None,
+            privileges: Vec::new(),
             volumes: Vec::new(),
             replicas: Replicas::default(),
             http: Http::default(),
@@ -147,6 +155,8 @@ impl ServiceSpec {
             args: self.args.clone(),
             ports: self.ports.clone(),
             health: self.health.clone(),
+            user: self.user.clone(),
+            privileges: self.privileges.clone(),
             volumes: self.volumes.clone(),
             timeout: self.http.timeout.clone(),
             in_flight: self.http.in_flight,
@@ -173,6 +183,8 @@ impl ServiceSpec {
             args,
             ports,
             health,
+            user,
+            privileges,
             volumes,
             timeout,
             in_flight,
@@ -193,6 +205,8 @@ impl ServiceSpec {
         self.args = args;
         self.ports = ports;
         self.health = health;
+        self.user = user;
+        self.privileges = privileges;
         self.volumes = volumes;
         self.http.timeout = timeout;
         self.http.in_flight = in_flight;

@@ -18,6 +18,20 @@ pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
         let message = format!("{} ports are more than the {PORTS_MAX} that a service may have", spec.ports.len());
         faults.push(Fault::new("ports", message, ""));
     }
+    if let Some(user) = &spec.user
+        && !is_user(user)
+    {
+        let hint = "names are the image's own affair: write \"999\" or \"999:999\"";
+        faults.push(Fault::new("user", format!("{} is neither UID nor UID:GID", super::quoted(user)), hint));
+    }
+    let mut had = BTreeSet::new();
+    for (i, privilege) in spec.privileges.iter().enumerate().filter(|(_, privilege)| !had.insert(*privilege)) {
+        faults.push(Fault::new(
+            format!("privileges[{i}]"),
+            format!("{privilege} is there twice"),
+            "remove one of the two",
+        ));
+    }
     let (mut numbers, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (i, port) in spec.ports.iter().enumerate() {
         if port.port == 0 {
@@ -37,6 +51,11 @@ pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
     }
 }
 
+fn is_user(text: &str) -> bool {
+    let (user, group) = text.split_once(':').unwrap_or((text, "0"));
+    [user, group].iter().all(|id| id.parse::<u32>().is_ok() && !id.starts_with('+'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +67,19 @@ mod tests {
         let mut faults = Vec::new();
         check(&spec, &mut faults);
         faults.into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn a_user_is_a_number_or_two() {
+        for good in ["0", "999", "999:1000"] {
+            assert!(fields(|spec| spec.user = Some(good.to_owned())).is_empty(), "{good}");
+        }
+        for bad in ["", "postgres", "999:", ":1", "1:2:3", "-1", "+1", "4294967296"] {
+            assert_eq!(fields(|spec| spec.user = Some(bad.to_owned())), ["user"], "{bad}");
+        }
+        let twice =
+            |spec: &mut ServiceSpec| spec.privileges = vec!["CHOWN".parse().unwrap(), "CAP_CHOWN".parse().unwrap()];
+        assert_eq!(fields(twice), ["privileges[1]"]);
     }
 
     #[test]

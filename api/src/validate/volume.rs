@@ -10,7 +10,7 @@ use crate::resource::ServiceSpec;
 const VOLUMES_MAX: usize = 16;
 
 /// What every container has there, and needs as it is.
-const TAKEN: [&str; 3] = ["/proc", "/sys", "/dev"];
+const TAKEN: [&str; 6] = ["/proc", "/sys", "/dev", "/run/secrets", "/run/configs", "/etc/resolv.conf"];
 
 pub(super) fn check(spec: &ServiceSpec, faults: &mut Vec<Fault>) {
     if spec.volumes.len() > VOLUMES_MAX {

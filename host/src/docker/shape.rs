@@ -7,6 +7,7 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
 };
 use skiff_api::Digest;
+use skiff_api::grant::Privilege;
 use skiff_api::id::{ReplicaKey, Uid};
 use skiff_api::quantity::{Bytes, MilliCpu};
 use skiff_api::wire::Assignment;
@@ -75,6 +76,11 @@ pub(super) fn body(
 ) -> ContainerCreateBody {
     let template = &assignment.template;
     let names = names.map(|names| read_only(names, "/etc/resolv.conf"));
+    let capability = |privilege: &Privilege| match privilege {
+        Privilege::Capability(name) => Some((*name).to_owned()),
+        Privilege::WritableRoot => None,
+    };
+    let capabilities: Vec<String> = template.privileges.iter().filter_map(capability).collect();
     let memory = i64::try_from(memory(assignment).0).unwrap_or(i64::MAX);
     let host = HostConfig {
         memory: Some(memory),
@@ -85,8 +91,9 @@ pub(super) fn body(
         pids_limit: Some(PIDS_MAX),
         privileged: Some(false),
         cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: (!capabilities.is_empty()).then_some(capabilities),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        readonly_rootfs: Some(true),
+        readonly_rootfs: Some(!template.privileges.contains(&Privilege::WritableRoot)),
         tmpfs: Some(HashMap::from([("/tmp".to_owned(), TMP.to_owned())])),
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(name(node, &assignment.replica, &assignment.uid)),
@@ -101,6 +108,7 @@ pub(super) fn body(
     };
     ContainerCreateBody {
         image: Some(image),
+        user: template.user.clone(),
         cmd: (!template.args.is_empty()).then(|| template.args.clone()),
         env: Some(variables(assignment)),
         labels: Some(labels(node, assignment)),

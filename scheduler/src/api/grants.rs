@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use skiff_api::grant::{Allow, Grants, Lack};
+use skiff_api::grant::{Allow, Grants, Lack, Privilege};
 use skiff_api::resource::{
     BucketGrant, JobSpec, Namespace, NamespaceSpec, ReplicaSpec, RevisionSpec, Selector, Service, ServiceSpec, Volume,
 };
@@ -34,6 +34,7 @@ pub(super) async fn admit_service(objects: &Objects, kind: Kind, service: &Servi
         .map(|Lack { from, index, entry, .. }| match *from {
             "keyvalue" => format!("keyvalue[{index}].redis: {entry:?}"),
             "volumes" => format!("volumes[{index}].hostPath: {entry:?}"),
+            "privileges" => format!("privileges[{index}]: {entry:?}"),
             list => format!("allow.{list}[{index}]: {entry:?}"),
         })
         .collect();
@@ -49,23 +50,26 @@ struct Asks<'a> {
     allow: &'a Allow,
     keyvalue: &'a [BucketGrant],
     volumes: &'a [Volume],
+    privileges: &'a [Privilege],
 }
 
 impl<'a> Asks<'a> {
     fn of_service(spec: &'a ServiceSpec) -> Self {
-        Self { allow: &spec.allow, keyvalue: &spec.keyvalue, volumes: &spec.volumes }
+        Self { allow: &spec.allow, keyvalue: &spec.keyvalue, volumes: &spec.volumes, privileges: &spec.privileges }
     }
 
     fn any(&self) -> bool {
         !self.allow.is_empty()
             || self.keyvalue.iter().any(|grant| grant.redis.is_some())
             || self.volumes.iter().any(|volume| volume.host_path.is_some())
+            || !self.privileges.is_empty()
     }
 
     /// What the namespace does not grant.
     fn beyond(self, grants: &Grants, own: &Name) -> Vec<Lack> {
         let beside = grants.lacking(self.keyvalue).into_iter().chain(grants.without(self.volumes));
-        self.allow.beyond(grants, own).into_iter().chain(beside).collect()
+        let denied = grants.denied(self.privileges);
+        self.allow.beyond(grants, own).into_iter().chain(beside).chain(denied).collect()
     }
 }
 
@@ -77,10 +81,11 @@ fn widened(grants: &Grants, lacks: &[Lack]) -> String {
             "http" => grants.http.iter().map(ToString::to_string).collect(),
             "tcp" => grants.tcp.iter().map(ToString::to_string).collect(),
             "hostPaths" => grants.host_paths.iter().map(ToString::to_string).collect(),
+            "privileges" => grants.privileges.iter().map(ToString::to_string).collect(),
             _ => grants.private.iter().map(ToString::to_string).collect(),
         }
     };
-    let lines = ["services", "http", "private", "tcp", "hostPaths"].into_iter().filter_map(|field| {
+    let lines = ["services", "http", "private", "tcp", "hostPaths", "privileges"].into_iter().filter_map(|field| {
         let lacking: Vec<String> =
             lacks.iter().filter(|lack| lack.field == field).map(|lack| lack.entry.clone()).collect();
         let all: Vec<String> = entries(field).into_iter().chain(lacking.iter().cloned()).collect();
@@ -126,7 +131,9 @@ async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<
         }
     }
     for job in objects.list::<JobSpec>(Some(own), &all).await?.items {
-        if let Some(lack) = first(Asks { allow: &job.spec.allow, keyvalue: &job.spec.keyvalue, volumes: &[] }) {
+        if let Some(lack) =
+            first(Asks { allow: &job.spec.allow, keyvalue: &job.spec.keyvalue, volumes: &[], privileges: &[] })
+        {
             users.insert(format!("job {} allows {:?}", job.metadata.name, lack.entry));
         }
     }
@@ -135,7 +142,12 @@ async fn users_beyond(objects: &Objects, grants: &Grants, own: &Name) -> Result<
     for revision in objects.list::<RevisionSpec>(Some(own), &all).await?.items {
         let is_used = used.iter().any(|name| name.as_str() == revision.metadata.name);
         let template = &revision.spec.template;
-        let asks = Asks { allow: &template.allow, keyvalue: &template.keyvalue, volumes: &template.volumes };
+        let asks = Asks {
+            allow: &template.allow,
+            keyvalue: &template.keyvalue,
+            volumes: &template.volumes,
+            privileges: &template.privileges,
+        };
         if let Some(lack) = first(asks).filter(|_| is_used) {
             users.insert(format!("replicas of revision {} have {:?}", revision.metadata.name, lack.entry));
         }

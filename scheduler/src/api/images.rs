@@ -199,6 +199,8 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
     let health = spec.health.as_ref();
     let fields = [
         ("ports", !spec.ports.is_empty()),
+        ("user", spec.user.is_some()),
+        ("privileges", !spec.privileges.is_empty()),
         ("health.port", health.is_some_and(|health| health.port.is_some())),
         ("health.exec", health.is_some_and(|health| !health.exec.is_empty())),
     ];
@@ -206,7 +208,8 @@ fn bare(spec: &ServiceSpec) -> Result<()> {
         None => Ok(()),
         Some((field, _)) => {
             let problem = invalid(format!("image {} holds a component, and {field} is for containers", spec.image));
-            let hint = if field == "ports" { "remove ports" } else { "write health.path" };
+            let hint =
+                if field.starts_with("health") { "write health.path".to_owned() } else { format!("remove {field}") };
             Err(problem.hint(hint).into())
         }
     }

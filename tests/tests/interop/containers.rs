@@ -188,6 +188,30 @@ fn a_container_answers_and_is_held_to_its_limits() {
 }
 
 #[test]
+fn what_a_namespace_grants_a_container_may_have() {
+    apart(|| {
+        let world = World::new();
+        let (cluster, docker) = (&world.cluster, world.docker());
+        let granted = cluster
+            .write("granted.yaml", "kind: Namespace\nname: default\nallow: {privileges: [writableRoot, CHOWN]}\n");
+        cluster.skiff(&["apply", "-f", &granted]).ok();
+        world.apply("native", &format!("{NATIVE}privileges: [writableRoot, CHOWN]\nuser: \"0:7\"\n"));
+        cluster.eventually_answers("/", 200);
+        assert_eq!(cluster.get("/write").text(), "root tmp\n");
+        let shape = "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.Config.User}}";
+        let shape = docker.ok(&["inspect", "--format", shape, &world.containers()[0]]);
+        assert_eq!(shape.trim(), "[CHOWN] [ALL] [no-new-privileges] 0:7");
+        // What is in use cannot be taken back.
+        let taken = cluster.write("taken.yaml", "kind: Namespace\nname: default\nallow: {privileges: [CHOWN]}\n");
+        let run = cluster.skiff(&["apply", "-f", &taken]);
+        assert!(run.code != Some(0) && run.stderr.contains("native"), "{run}");
+        cluster.skiff(&["delete", "service", "native"]).ok();
+        world.nothing_is_left();
+        cluster.skiff(&["apply", "-f", &taken]).ok();
+    });
+}
+
+#[test]
 fn values_are_files_in_memory_that_go_with_their_container() {
     apart(|| {
         let mut world = World::new();
@@ -332,6 +356,11 @@ fn what_does_not_hold_for_a_container_is_refused() {
         refused("image: native:1\nallow: {http: [\"http://10.0.0.5\"]}\n", "it reaches servers by name");
         refused("image: native:1\nallow: {tcp: [\"db.example:443\"]}\n", "names or HTTP servers");
         refused("image: native:1\nallow: {tcp: [\"db.example:5432\"]}\n", "does not grant: allow.tcp[0]");
+        refused("image: native:1\nprivileges: [CHOWN]\n", "allow: {privileges: [\"CHOWN\"]}");
+        refused("image: native:1\nprivileges: [SYS_ADMIN]\n", "nothing that a container may have");
+        refused("image: native:1\nuser: nobody\n", "neither UID nor UID:GID");
+        refused("image: hello:1\nuser: \"1\"\n", "user is for containers");
+        refused("image: native:1\nvolumes: [{name: a, path: /run/secrets}]\n", "/run/secrets is the container's own");
         refused("image: native:1\ninstance: {requests: 5}\n", "sandboxes");
         refused("image: native:1\nports: [{name: a, port: 1}, {name: b, port: 2}]\n", "called http");
         refused("image: hello:1\nhealth: {port: 80}\n", "health.port is for containers");

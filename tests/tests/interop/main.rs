@@ -20,6 +20,7 @@ mod foreign;
 mod forms;
 mod image;
 mod inside;
+mod mixed;
 mod platforms;
 mod signatures;
 mod tools;
