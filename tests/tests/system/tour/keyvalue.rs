@@ -31,7 +31,7 @@ fn a_component_that_wants_buckets_is_told_the_line() {
     cluster.skiff(&["apply", "-f", "app.yaml", "--wait"]).ok();
     cluster.write("app.yaml", BARE);
     cluster.skiff(&["apply", "-f", "app.yaml"]).fails_with(4);
-    let inspected = cluster.skiff(&["inspect", "keeper"]).ok().stdout;
+    let inspected = cluster.skiff(&["inspect", "keeper:latest"]).ok().stdout;
     assert!(inspected.contains("granted") && inspected.contains("needs `keyvalue: [{bucket: NAME}]`"), "{inspected}");
 }
 
