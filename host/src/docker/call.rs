@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper_util::client::legacy::Client;
@@ -103,6 +103,11 @@ impl Callee {
         };
         let answer = self.client.request(Request::from_parts(parts, body)).await;
         let answer = answer.map_err(|error| Failure::Unreachable { why: crate::reconcile::chain(&error) })?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Unreachable {
+                why: "it goes on in another protocol, which nobody asked for".to_owned(),
+            });
+        }
         let (mut head, body) = answer.into_parts();
         head.version = Version::HTTP_11;
         head.extensions.clear();

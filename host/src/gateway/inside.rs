@@ -26,6 +26,7 @@ use super::peer::{Arrives, HOP_HEADER, NotSent, Order, Passed, Tape, send};
 use super::serve::{LOOKS_MAX, Late, Place, Shared, deadline, elsewhere, in_time, is_total, refused};
 use super::table::{Backend, Picked};
 use super::target::{Entered, Refused, Target};
+use super::upgrade::UPGRADE_HEADER;
 use crate::capabilities::Chain;
 use crate::metrics::Gauge;
 use crate::sandbox;
@@ -183,6 +184,7 @@ where
         return Err(Refusal::BadPath.into());
     }
     request.headers_mut().remove(HOP_HEADER);
+    request.headers_mut().remove(UPGRADE_HEADER);
     let times = Times { started, patience: call.patience.map(|patience| started + patience) };
     match enter(shared, call, times).await? {
         Place::Here(target, entered) => here((target, entered), times, request).await,
