@@ -77,6 +77,18 @@ impl Engine {
         self.answers();
     }
 
+    /// Kills it, which leaves its containers to themselves, and starts it again on the same data.
+    ///
+    /// # Panics
+    /// When it does not begin, with what it logged.
+    #[track_caller]
+    pub fn kill9(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(self.folder.path(), Command::new("unshare"));
+        self.answers();
+    }
+
     fn stop(&mut self) {
         // It stops its containers, and the containerd that it started.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -208,7 +220,7 @@ pub fn apart(test: impl FnOnce() + Send) {
 
 const INCLUDES: &str = "#define _GNU_SOURCE\n#include <arpa/inet.h>\n#include <errno.h>\n#include <netinet/in.h>\n#include <signal.h>\n\
     #include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/ioctl.h>\n#include <sys/socket.h>\n#include <sys/time.h>\n\
-    #include <unistd.h>\n";
+    #include <time.h>\n#include <unistd.h>\n";
 
 /// A program that needs no file but itself, made from these lines of C's `main`.
 ///

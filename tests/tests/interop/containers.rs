@@ -56,6 +56,13 @@ pub(super) const SERVER: &str = r#"
             snprintf(say, sizeof say, "%d\n", forks);
         } else if (!strncmp(ask, "GET /write", 10)) {
             snprintf(say, sizeof say, "%s%s\n", fopen("/x", "w") ? "root " : "", fopen("/tmp/x", "w") ? "tmp" : "");
+        } else if (!strncmp(ask, "GET /spin", 9)) {
+            time_t until = time(NULL) + 3; clock_t began = clock(); struct timeval first, last;
+            gettimeofday(&first, NULL);
+            while (time(NULL) < until) for (volatile int i = 0; i < 1000000; i++);
+            gettimeofday(&last, NULL);
+            double took = last.tv_sec - first.tv_sec + (last.tv_usec - first.tv_usec) / 1e6;
+            snprintf(say, sizeof say, "%.3f\n", (double)(clock() - began) / CLOCKS_PER_SEC / took);
         } else if (!strncmp(ask, "GET /files", 10)) {
             char *paths[] = {"/run/secrets/tls.key", "/run/secrets/TOKEN", "/run/configs/app.conf"}; int at = 0;
             for (int i = 0; i < 3; i++) {
@@ -171,6 +178,9 @@ fn a_container_answers_and_is_held_to_its_limits() {
         assert_eq!(cluster.get("/write").text(), "tmp\n", "the root is not to be written to");
         let forks: u32 = cluster.get("/fork").text().trim().parse().unwrap();
         assert!((100..600).contains(&forks), "{forks} forks");
+        // It has asked for half a processor, and computes.
+        let share: f64 = cluster.get("/spin").text().trim().parse().unwrap();
+        assert!((0.05..0.65).contains(&share), "{share} of a processor");
         let node = cluster.skiff(&["get", "nodes", "-o", "json"]).ok().stdout;
         assert!(node.contains("\"docker\": \""), "{node}");
         world.eventually_said(&["logs", "native"], "listening");
@@ -280,11 +290,32 @@ fn kills_in_every_order_leave_one_container_and_others_alone() {
         world.cluster.eventually_answers("/", 200);
         assert_eq!(world.containers().len(), 1);
 
+        // The engine, which leaves its containers to themselves; then with it the node, in both orders.
+        for order in ["engine", "engine node", "node engine"] {
+            for what in order.split(' ') {
+                match what {
+                    "engine" => world.engine.kill9(),
+                    _ => world.cluster.kill9(),
+                }
+            }
+            if order.contains("node") {
+                world.cluster.restart();
+            }
+            within(PATIENCE, order, || (world.cluster.get("/").status == 200).then_some(()));
+            within(PATIENCE, "one is left", || (world.containers().len() == 1).then_some(()));
+            let other = other.as_str();
+            within(PATIENCE, "the other one is there", || {
+                let all = world.docker().ok(&["ps", "--all", "--quiet", "--no-trunc"]);
+                all.contains(other).then_some(())
+            });
+        }
+
         // A container of this node that nobody wants, as a crash in the middle of a deletion leaves it.
         world.cluster.skiff(&["delete", "service", "native"]).ok();
         world.nothing_is_left();
-        let running = world.docker().ok(&["ps", "--quiet", "--no-trunc"]);
-        assert_eq!(running.trim(), other, "what is not Skiff's is left alone");
+        // Its engine did not start it again; it is there all the same.
+        let left = world.docker().ok(&["ps", "--all", "--quiet", "--no-trunc"]);
+        assert_eq!(left.trim(), other, "what is not Skiff's is left alone");
     });
 }
 
