@@ -77,18 +77,6 @@ impl Engine {
         self.answers();
     }
 
-    /// Kills it, which leaves its containers to themselves, and starts it again on the same data.
-    ///
-    /// # Panics
-    /// When it does not begin, with what it logged.
-    #[track_caller]
-    pub fn kill9(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.child = spawn(self.folder.path(), Command::new("unshare"));
-        self.answers();
-    }
-
     fn stop(&mut self) {
         // It stops its containers, and the containerd that it started.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);

@@ -290,11 +290,11 @@ fn kills_in_every_order_leave_one_container_and_others_alone() {
         world.cluster.eventually_answers("/", 200);
         assert_eq!(world.containers().len(), 1);
 
-        // The engine, which leaves its containers to themselves; then with it the node, in both orders.
+        // The engine, which ends its containers; then with it the node, in both orders.
         for order in ["engine", "engine node", "node engine"] {
             for what in order.split(' ') {
                 match what {
-                    "engine" => world.engine.kill9(),
+                    "engine" => world.engine.restart(),
                     _ => world.cluster.kill9(),
                 }
             }
@@ -313,7 +313,7 @@ fn kills_in_every_order_leave_one_container_and_others_alone() {
         // A container of this node that nobody wants, as a crash in the middle of a deletion leaves it.
         world.cluster.skiff(&["delete", "service", "native"]).ok();
         world.nothing_is_left();
-        // Its engine did not start it again; it is there all the same.
+        // Its engine has ended it; it is there all the same.
         let left = world.docker().ok(&["ps", "--all", "--quiet", "--no-trunc"]);
         assert_eq!(left.trim(), other, "what is not Skiff's is left alone");
     });
